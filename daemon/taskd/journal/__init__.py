@@ -1,0 +1,12 @@
+"""The journal: the one place where tasks live, and the only SQL.
+
+`Journal` writes, and belongs to the scheduler thread; `Reader` reads, for any thread, through connections that
+cannot write; `check` verifies. A method returns when what it wrote is on the disk, or raises.
+"""
+
+from .check import check
+from .files import JOURNAL_FILE, claim
+from .reader import Reader, Record
+from .writer import CommitFailed, Journal, Retention
+
+__all__ = ["JOURNAL_FILE", "CommitFailed", "Journal", "Reader", "Record", "Retention", "check", "claim"]

@@ -1,0 +1,118 @@
+"""The journal's files: the claim on the state directory, and connections of both kinds.
+
+STATE_DIRECTORY/lock         held with flock(2) by the daemon that runs, for as long as it runs
+STATE_DIRECTORY/journal.db   the journal, with its -wal and -shm beside it while the daemon runs
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+
+from ..errors import AlreadyRunning, JournalDamaged, JournalError, JournalNewer, StartError
+
+JOURNAL_FILE = "journal.db"
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x7461736B  # "task"
+
+#: SQLite's ways of saying that the file is not what it should be.
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def claim(directory: Path) -> int:
+    """Claim the state directory for this process; made when missing, for its owner alone.
+
+    Answers the descriptor that holds the claim. Raises AlreadyRunning where another daemon has it, StartError
+    where the directory cannot be used.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(
+            f"the state directory {directory} cannot be used: {error.strerror};"
+            " give another one with --state-directory, or make it writable"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise AlreadyRunning(f"another taskd (pid {holder or 'unknown'}) works on {directory}") from error
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes; a missing journal is made. Refuses a damaged or newer one untouched."""
+    if path.exists() and path.stat().st_size > 0:
+        inspect(path)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        connection.text_factory = _text
+        _prepare(connection)
+    except sqlite3.Error as error:
+        raise as_journal_error(path, error) from error
+    path.chmod(0o600)
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: a commit is on the disk when it returns. NORMAL loses rows in a power cut.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        schema = resources.files("taskd.journal").joinpath("schema.sql").read_text("utf-8")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write."""
+    uri = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+    connection.text_factory = _text
+    return connection
+
+
+def _text(stored: bytes) -> str:
+    # Damage that is not UTF-8 must reach the checksum, not end in a decoding error.
+    return stored.decode("utf-8", "replace")
+
+
+def inspect(path: Path) -> None:
+    """Raise JournalNewer, JournalDamaged or JournalError unless this is a journal that we can work on."""
+    try:
+        connection = open_reader(path)
+        try:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise as_journal_error(path, error) from error
+    if application != APPLICATION_ID or version < 1:
+        raise JournalDamaged(f"{path} is not a journal of taskd; nothing was changed. Move it away to start anew")
+    if version > SCHEMA_VERSION:
+        raise JournalNewer(
+            f"{path} was written by a newer taskd (schema {version}, this one knows {SCHEMA_VERSION});"
+            " nothing was changed. Install that version again, or restore a backup from before the upgrade"
+        )
+
+
+def as_journal_error(path: Path, error: sqlite3.Error) -> JournalError:
+    """Say what SQLite's error means for the journal."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+        return JournalDamaged(
+            f"{path} is damaged ({error}); nothing was changed."
+            " Restore a backup, or move the journal away to start anew"
+        )
+    return JournalError(f"{path} cannot be used: {error}")

@@ -1,0 +1,118 @@
+"""What every scheduler is: a thread that starts up, handles until it is stopped, and shuts down."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..config import Handler
+from ..task import Task
+
+log = logging.getLogger(__name__)
+
+
+class Clock:
+    """The time; tests put their own in its place."""
+
+    def now(self) -> int:
+        """Wall clock: microseconds since the epoch."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that nobody sets."""
+        return time.monotonic()
+
+
+class Attempts(Protocol):
+    """What the scheduler needs of an executor."""
+
+    def launch(self, task: Task, handler: Handler) -> None:
+        """Start an attempt; its outcome is reported to the inbox, exactly once."""
+
+    def end(self, task_id: int) -> None:
+        """End an attempt, politely first."""
+
+    def kill_all(self) -> None:
+        """End all attempts at once."""
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How much there is of what, for people and for STATUS=."""
+
+    running: int = 0
+    queued: int = 0
+    scheduled: int = 0
+    finished: int = 0
+    draining: bool = False
+
+    def __str__(self) -> str:
+        """One line."""
+        counts = f"{self.running} running, {self.queued} queued, {self.scheduled} scheduled, {self.finished} finished"
+        return f"stopping: {counts}" if self.draining else counts
+
+
+class Scheduler(threading.Thread, ABC):
+    """A thread that starts up, handles until it is stopped, and shuts down."""
+
+    def __init__(self) -> None:
+        super().__init__(name="scheduler", daemon=True)
+        self._started: Future[None] = Future()
+        #: Called on this thread when it has shut down; set it before start().
+        self.on_end: Callable[[], None] = lambda: None
+        #: What ended it unasked; None after an orderly stop.
+        self.failure: BaseException | None = None
+
+    @abstractmethod
+    def startup(self) -> None:
+        """Get ready to handle."""
+
+    @abstractmethod
+    def handle(self) -> None:
+        """Do one iteration; wait for work if there is none."""
+
+    @abstractmethod
+    def shutdown(self) -> None:
+        """Leave everything in order; called once, also after a failure."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Any thread: ask it to stop."""
+
+    @property
+    @abstractmethod
+    def stopped(self) -> bool:
+        """Whether it has nothing more to handle."""
+
+    def run(self) -> None:
+        """Startup, handle until stopped, shutdown."""
+        try:
+            self.startup()
+            self._started.set_result(None)
+            while not self.stopped:
+                self.handle()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self.shutdown()
+            self.on_end()
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+        if self._started.done():
+            log.critical("the scheduler failed", exc_info=error)
+        else:
+            self._started.set_exception(error)
+
+    def wait_started(self) -> None:
+        """Any thread: wait until startup is over; raises what it raised."""
+        self._started.result()

@@ -270,18 +270,20 @@ _TABLES: Mapping[str, type[Any]] = {"daemon": DaemonSettings, "limits": Limits}
 _NAMED_TABLES: Mapping[str, type[Any]] = {"queues": Queue, "handlers": Handler, "batches": BatchSettings}
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None, places: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None) -> Config:
     """Read `path` and the conf.d/*.toml beside it, in name order, later files winning, over what is shipped.
 
-    None gives the shipped configuration. Raises ConfigError with every mistake.
+    `places` are defaults of [daemon] that depend on who runs it, `flags` win over every file. Without a path it is
+    the shipped configuration. Raises ConfigError with every mistake.
     """
     files = [] if path is None else [path, *sorted((path.parent / "conf.d").glob("*.toml"))]
     mistakes: list[str] = []
     merged: dict[str, Any] = {}
     origin: dict[tuple[str, ...], Path] = {}
-    _merge(merged, SHIPPED, (), Path("shipped defaults"), origin)
+    _merge(merged, {**SHIPPED, "daemon": places or {}}, (), Path("defaults"), origin)
     for file in files:
         _merge(merged, _read_file(file, mistakes), (), file, origin)
+    _merge(merged, {"daemon": flags or {}}, (), Path("command line"), origin)
     config = _Builder(origin, mistakes).config(merged, tuple(files))
     if mistakes:
         raise ConfigError(mistakes)

@@ -97,8 +97,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{found[0]}"?' if found else ""
 
 
-def parse_json(text: bytes) -> Any:
-    """Parse strict JSON: UTF-8, no duplicate keys, no NaN or infinities, 64-bit integers, at most 32 levels deep.
+def parse_json(text: bytes, depth: int = MAX_DEPTH) -> Any:
+    """Parse strict JSON: UTF-8, no duplicate keys, no NaN or infinities, 64-bit integers, at most `depth` levels.
 
     Raises ValueError with what is wrong and, for a syntax error, where.
     """
@@ -110,10 +110,15 @@ def parse_json(text: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
-        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels") from error
-    if _depth_exceeds(value, MAX_DEPTH):
-        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+        raise ValueError(f"is nested deeper than {depth} levels") from error
+    check_depth(value, depth)
     return value
+
+
+def check_depth(value: object, depth: int = MAX_DEPTH) -> None:
+    """Raise ValueError where lists and objects are nested deeper."""
+    if _depth_exceeds(value, depth):
+        raise ValueError(f"is nested deeper than {depth} levels")
 
 
 def dump_json(value: object) -> str:

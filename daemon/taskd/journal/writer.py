@@ -169,6 +169,11 @@ class Journal:
         self._finished -= len(doomed)
 
     @property
+    def unclean(self) -> bool:
+        """Whether it has attempts running: before the scheduler starts, that means the last daemon was cut off."""
+        return bool(self._value("SELECT EXISTS (SELECT 1 FROM tasks WHERE state = 'running')"))
+
+    @property
     def finished(self) -> int:
         """How many finished tasks it holds."""
         return self._finished

@@ -54,6 +54,13 @@ class Status:
     scheduled: int = 0
     finished: int = 0
     draining: bool = False
+    #: Whether the last commit reached the disk.
+    writable: bool = True
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """By state."""
+        return {name: getattr(self, name) for name in ("running", "queued", "scheduled", "finished")}
 
     def __str__(self) -> str:
         """One line."""
@@ -66,7 +73,7 @@ class Scheduler(threading.Thread, ABC):
 
     def __init__(self) -> None:
         super().__init__(name="scheduler", daemon=True)
-        self._started: Future[None] = Future()
+        self._startup_over: Future[None] = Future()
         #: Called on this thread when it has shut down; set it before start().
         self.on_end: Callable[[], None] = lambda: None
         #: What ended it unasked; None after an orderly stop.
@@ -97,7 +104,7 @@ class Scheduler(threading.Thread, ABC):
         """Startup, handle until stopped, shutdown."""
         try:
             self.startup()
-            self._started.set_result(None)
+            self._startup_over.set_result(None)
             while not self.stopped:
                 self.handle()
         except BaseException as error:
@@ -108,11 +115,11 @@ class Scheduler(threading.Thread, ABC):
 
     def _fail(self, error: BaseException) -> None:
         self.failure = error
-        if self._started.done():
+        if self._startup_over.done():
             log.critical("the scheduler failed", exc_info=error)
         else:
-            self._started.set_exception(error)
+            self._startup_over.set_exception(error)
 
     def wait_started(self) -> None:
         """Any thread: wait until startup is over; raises what it raised."""
-        self._started.result()
+        self._startup_over.result()

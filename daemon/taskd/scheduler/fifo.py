@@ -264,6 +264,7 @@ class FifoScheduler(Scheduler):
             count(State.SCHEDULED),
             self._journal.finished,
             self._core.draining,
+            not self._failures,
         )
         if status != self.status:
             self.status = status

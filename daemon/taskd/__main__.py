@@ -1,0 +1,122 @@
+"""The command `taskd`: flags, the places of files, exit status. Everything else is the daemon's."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import __version__
+from .config import Config, load
+from .errors import ConfigError, StartError
+from .journal import JOURNAL_FILE, check
+from .log import set_up
+
+SYSTEM_CONFIG = Path("/etc/taskd/taskd.toml")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; answer its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.check_config:
+            return _check_config(_load(options, os.environ))
+        if options.check_journal:
+            return _check_journal(_load(options, os.environ))
+        return _run(options)
+    except ConfigError as error:
+        print(*error.mistakes, sep="\n", file=sys.stderr)
+        return error.exit_status
+    except StartError as error:
+        print(f"taskd: {error.detail}", file=sys.stderr)
+        return error.exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="taskd",
+        description="A task queue on a Unix socket. Runs in the foreground until SIGTERM or SIGINT.",
+        epilog="Exit status: 0 stopped as asked, 1 failed, 2 usage, 65 journal damaged or newer, 69 already running,"
+        " 74 journal unusable, 78 bad configuration.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="read FILE, and conf.d/*.toml beside it")
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="listen here instead of where the file says")
+    parser.add_argument("--state-directory", type=Path, metavar="DIR", help="keep the journal here")
+    parser.add_argument("--check-config", action="store_true", help="explain every mistake in the configuration")
+    parser.add_argument("--check-journal", action="store_true", help="verify the journal, also of a running taskd")
+    parser.add_argument("--version", action="version", version=f"taskd {__version__}")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Imported here: the checks above need neither Flask nor waitress.
+    from .daemon import Daemon  # noqa: PLC0415
+    from .supervisor import Supervisor  # noqa: PLC0415
+
+    # When the watchdog sends SIGABRT, every thread's stack goes to the log.
+    faulthandler.enable()
+    set_up(os.environ)
+    environ = dict(os.environ)
+    Supervisor.scrub(os.environ)
+    return Daemon(lambda: _load(options, environ), Supervisor(environ)).run()
+
+
+def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+    path = options.config or _default_config(environ)
+    given = {"socket": options.socket, "state_directory": options.state_directory}
+    flags = {name: str(value.absolute()) for name, value in given.items() if value is not None}
+    return load(path, _places(environ), flags)
+
+
+def _default_config(environ: Mapping[str, str]) -> Path | None:
+    """The system's file for root, the user's own for others; None where there is none."""
+    own = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "taskd" / "taskd.toml"
+    path = SYSTEM_CONFIG if os.geteuid() == 0 else own
+    return path if path.exists() else None
+
+
+def _places(environ: Mapping[str, str]) -> dict[str, str]:
+    """Where socket and journal are by default: what systemd set up, the system's places for root, else the user's."""
+    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if os.geteuid() == 0:
+        runtime, state = runtime or "/run/taskd", state or "/var/lib/taskd"
+    state = state or str(_xdg(environ, "XDG_STATE_HOME", ".local/state") / "taskd")
+    # Without a runtime directory of the user's own, /tmp would be no safe place for a socket.
+    runtime = runtime or environ.get("XDG_RUNTIME_DIR") or state
+    return {"socket": f"{runtime}/taskd.sock", "state_directory": state}
+
+
+def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
+    given = Path(environ.get(name, ""))
+    # The specification has relative paths ignored.
+    return given if given.is_absolute() else Path(environ.get("HOME", "/")) / default
+
+
+def _check_config(config: Config) -> int:
+    for name, handler in config.handlers.items():
+        program = handler.command[0].expand({}, False) if handler.command else sys.executable
+        if shutil.which(program) is None:
+            print(f"warning: handlers.{name}.command: there is no executable {program}", file=sys.stderr)
+    files = ", ".join(map(str, config.files)) or "no file, the shipped defaults"
+    print(f"the configuration is good: {files}; {len(config.handlers)} handlers, {len(config.queues)} queues")
+    return 0
+
+
+def _check_journal(config: Config) -> int:
+    path = config.daemon.state_directory / JOURNAL_FILE
+    if not path.exists():
+        print(f"there is no journal at {path}")
+        return 0
+    faults = check(path)
+    print(*faults, sep="\n", file=sys.stderr)
+    print(f"{path}: {len(faults)} faults" if faults else f"{path}: the journal is sound")
+    return 65 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Batches: tasks that are run in parallel and waited for together."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from ..errors import BatchNotFound, Draining, NotFound, ValidationFailed
+from ..events import Submit
+from ..journal import Reader, Record
+from ..synchronizer import Finished, JobsSynchronizer
+from ..task import BATCH_OPTIONS, Batch, Task, read_options, task_json
+from ..values import dump_json, format_time, nearest, read_duration
+from .access import submitter
+from .intake import NDJSON, read_many, read_query, specs_of
+from .services import Services, released_by_disconnect, services
+from .tasks import answer
+
+blueprint = Blueprint("batches", __name__)
+
+#: The header that names the batch, sent before anything is waited for.
+BATCH_HEADER = "Taskd-Batch"
+
+
+@blueprint.post("/run-tasks")
+def post_run_tasks() -> Response:
+    """Run many tasks in parallel and wait for all; a JSON array, NDJSON, or {"tasks", "timeout", "max_parallel", …}"""
+    at = services()
+    body = read_many(at.config())
+    options = read_query(BATCH_OPTIONS)
+    if isinstance(body, dict):
+        options |= _batch_options(body)
+        body = body.get("tasks")
+    return _run(body, options, at)
+
+
+@blueprint.get("/run-tasks")
+def get_run_tasks() -> Response:
+    """Run the batch that is configured as [batches.default] and wait for it"""
+    at = services()
+    options = read_query(BATCH_OPTIONS)
+    batch = at.config().batches.get("default")
+    if batch is None:
+        raise NotFound("no [batches.default] is configured")
+    configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) is not None}
+    items = [dict(item.task) for item in batch.tasks for _ in range(item.count)]
+    return _run(items, configured | options, at)
+
+
+def _batch_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in body.items() if name != "tasks"}
+    if unknown := [name for name in given if name not in BATCH_OPTIONS]:
+        hint = nearest(unknown[0], ["tasks", *BATCH_OPTIONS])
+        raise ValidationFailed(f'"{unknown[0]}" is no option of a batch{hint}')
+    return read_options(given, BATCH_OPTIONS)
+
+
+def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
+    specs = specs_of(items, at.config())
+    if not specs:
+        return answer([])
+    place = at.waiting_room.enter()
+    try:
+        synchronizer = released_by_disconnect(JobsSynchronizer())
+        limits = {"max_parallel": options.get("max_parallel"), "fail_fast": options.get("fail_fast", False)}
+        tasks = at.inbox.submit(Submit(None, specs, submitter(), batch=True, **limits), synchronizer)
+    except BaseException:
+        place.leave()
+        raise
+    wait = Wait(tasks, synchronizer, options.get("timeout"), at.reader)
+    response = _stream(wait)
+    response.headers[BATCH_HEADER] = str(tasks[0].batch)
+    # The body is made while it is sent: the place is given back when that ends, however it ends.
+    response.call_on_close(lambda: at.inbox.unwatch(synchronizer, wait.ids))
+    response.call_on_close(place.leave)
+    return response
+
+
+class Wait:
+    """The tasks of one request, shown as they become known."""
+
+    def __init__(self, tasks: Any, synchronizer: JobsSynchronizer, timeout: float | None, reader: Reader) -> None:
+        self.ids: list[int] = [task.id for task in tasks]
+        self._synchronizer = synchronizer
+        self._timeout = timeout
+        self._reader = reader
+
+    def in_order(self) -> Iterator[dict[str, Any]]:
+        """In the order of submission."""
+        for task_id, finished in zip(self.ids, self._synchronizer.in_order(self._timeout), strict=True):
+            yield task_json(finished.task, finished.outcome) if finished else self._present(task_id)
+
+    def as_finished(self) -> Iterator[dict[str, Any]]:
+        """Each as it finishes; at the end of the wait those that have not, as they are."""
+        shown = set()
+        for finished in self._synchronizer.as_finished(self._timeout):
+            shown.add(finished.task.id)
+            yield task_json(finished.task, finished.outcome)
+        yield from (self._present(task_id) for task_id in self.ids if task_id not in shown)
+
+    def _present(self, task_id: int) -> dict[str, Any]:
+        record = self._reader.record(task_id)
+        return task_json(record.task, record.outcome)
+
+
+def _stream(wait: Wait) -> Response:
+    # Sends the headers, and with them the batch's id, before the first task has finished.
+    flush = request.environ.get("taskd.flush", lambda: None)
+    wanted = request.accept_mimetypes.best_match(["application/json", *NDJSON], "application/json")
+    if wanted in NDJSON:
+        return Response(_flushed(flush, (dump_json(task) + "\n" for task in wait.as_finished())), mimetype=wanted)
+    return Response(_flushed(flush, _json_list(wait.in_order())), mimetype="application/json")
+
+
+def _flushed(flush: Any, parts: Iterator[str]) -> Iterator[str]:
+    flush()
+    yield from parts
+
+
+def _json_list(items: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for separator, item in zip(itertools.chain("[", itertools.repeat(",\n")), items, strict=False):
+        yield separator + dump_json(item)
+    yield "]\n"
+
+
+@blueprint.get("/batches/<int:batch_id>")
+def get_batch(batch_id: int) -> Response:
+    """One batch, with its tasks. `?wait=SECONDS`"""
+    at = services()
+    wait = read_query({"wait": read_duration}).get("wait")
+    if batch_id > 2**63 - 1:
+        raise BatchNotFound
+    batch, records = at.reader.batch(batch_id), at.reader.records(batch_id)
+    if wait and _unfinished(records):
+        _wait_for(batch_id, [task.id for task in _unfinished(records)], wait)
+        records = at.reader.records(batch_id)
+    return answer(_batch_json(batch, records))
+
+
+def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:
+    at = services()
+    with at.waiting_room.enter():
+        synchronizer = released_by_disconnect(JobsSynchronizer())
+        try:
+            at.inbox.watch(synchronizer, task_ids)
+        except Draining:
+            return  # what is known now is all there will be
+        for record in at.reader.records(batch_id):
+            if record.task.state.final:
+                synchronizer.finish(Finished(record.task, record.outcome))
+        synchronizer.wait(seconds)
+        at.inbox.unwatch(synchronizer, task_ids)
+
+
+def _unfinished(records: list[Record]) -> list[Task]:
+    return [record.task for record in records if not record.task.state.final]
+
+
+def _batch_json(batch: Batch, records: list[Record]) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "state": "running" if _unfinished(records) else "finished",
+        "count": batch.count,
+        "counts": Counter(record.task.state.value for record in records),
+        "submitted_at": format_time(batch.submitted_at),
+        "max_parallel": batch.max_parallel,
+        "fail_fast": batch.fail_fast,
+        "tasks": [task_json(record.task, record.outcome) for record in records],
+    }

@@ -1,0 +1,76 @@
+"""What the views are handed, and the room where requests wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import cast
+
+from flask import current_app, request
+
+from ..config import Config
+from ..errors import TooManyWaiters
+from ..inbox import Inbox
+from ..journal import Reader
+from ..scheduler import Status
+from ..synchronizer import JobsSynchronizer
+
+
+class WaitingRoom:
+    """Places for requests that wait: they can never take the server's last threads."""
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.BoundedSemaphore(places)
+
+    def enter(self) -> Place:
+        """Take a place; raises TooManyWaiters."""
+        if not self._places.acquire(blocking=False):
+            raise TooManyWaiters
+        return Place(self._places.release)
+
+
+class Place(AbstractContextManager["Place"]):
+    """A place in the waiting room; leaving twice changes nothing."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave: Callable[[], None] | None = leave
+
+    def leave(self) -> None:
+        """Give the place to the next."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that views use; the daemon makes it."""
+
+    inbox: Inbox
+    reader: Reader
+    #: The configuration as it is now: a reload replaces it.
+    config: Callable[[], Config]
+    #: Counts, for people.
+    status: Callable[[], Status]
+    waiting_room: WaitingRoom
+
+
+def services() -> Services:
+    """The services of the application that serves this request."""
+    return cast(Services, current_app.extensions["taskd"])
+
+
+def released_by_disconnect(synchronizer: JobsSynchronizer) -> JobsSynchronizer:
+    """Have the synchronizer released when this request's client goes away."""
+    on_disconnect = request.environ.get("taskd.on_disconnect")
+    if on_disconnect is not None:
+        on_disconnect(synchronizer.release)
+    return synchronizer

@@ -1,0 +1,226 @@
+"""The daemon: what is built from what, the order of starting and of stopping, signals and reload.
+
+    start: claim the state directory, journal, socket, executor, scheduler, server, READY=1
+    stop:  scheduler (drains, records, releases who waits), server (sends the answers), socket, journal
+
+All of it runs on the main thread, which then waits for mail: a signal's number, or something to do. Only this
+module constructs; everything else is handed what it needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import queue
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from .api import Services, WaitingRoom, create_app
+from .config import Config
+from .errors import ConfigError
+from .executor import Executor, ExecutorSettings, end_leftovers
+from .heart import Heart
+from .inbox import Inbox
+from .journal import JOURNAL_FILE, Journal, Reader, claim
+from .scheduler import FifoScheduler, create_scheduler
+from .server import Server, ServerSettings, bind, unbind
+from .supervisor import Supervisor
+from .task import Task
+
+log = logging.getLogger(__name__)
+output_log = logging.getLogger("taskd.output")
+
+#: Seconds for sending the last answers at a stop.
+FAREWELL = 5.0
+#: Seconds between two STATUS= at the least, and between two EXTEND_TIMEOUT_USEC= while draining.
+NEWS = 1.0
+
+
+class Daemon:
+    """One run of taskd."""
+
+    def __init__(self, load: Callable[[], Config], supervisor: Supervisor) -> None:
+        """`load` reads the configuration, now and at each reload; raises ConfigError."""
+        self._load = load
+        self._supervisor = supervisor
+        self._config = load()
+        #: Signal numbers, and what other threads want done on this one. Its put() may be called in a signal handler.
+        self._mail: queue.SimpleQueue[int | Callable[[], None]] = queue.SimpleQueue()
+        self._inbox = Inbox()
+        #: What is done at which time of the monotonic clock.
+        self._timers: dict[Callable[[], None], float] = {}
+        self._stopping = False
+        self._status_due = False
+
+    def run(self) -> int:
+        """Start, serve until told to stop, stop; answer the exit status. Raises StartError."""
+        with ExitStack() as stack:
+            self._start(stack)
+            self._serve()
+            return self._stop()
+
+    def _start(self, stack: ExitStack) -> None:
+        settings = self._config.daemon
+        stack.callback(os.close, claim(settings.state_directory))
+        path = settings.state_directory / JOURNAL_FILE
+        journal = Journal(path)
+        stack.callback(journal.close)
+        reader = Reader(path)
+        stack.callback(reader.close)
+        listener = bind(settings.socket, settings.socket_mode)
+        stack.callback(listener.close)
+        stack.callback(unbind, settings.socket, listener)
+        if journal.unclean and (ended := end_leftovers(settings.socket)):
+            log.warning("ended %d processes that a former taskd had left", ended)
+        self._scheduler = self._start_scheduler(journal)
+        self._server = self._start_server(reader, listener)
+        self._heart = Heart(self._supervisor, self._inbox, self._server, self._mail.put)
+        self._catch_signals(stack)
+        self._announce()
+
+    def _start_scheduler(self, journal: Journal) -> FifoScheduler:
+        settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output)
+        executor = Executor(self._inbox.report, _log_output, settings)
+        executor.start()
+        scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, executor, self._config)
+        scheduler.on_end = lambda: self._mail.put(self._scheduler_ended)
+        if self._supervisor.enabled:
+            scheduler.on_status = self._status_changed
+        scheduler.start()
+        scheduler.wait_started()
+        return scheduler
+
+    def _start_server(self, reader: Reader, listener: socket.socket) -> Server:
+        limits = self._config.limits
+        services = Services(
+            inbox=self._inbox,
+            reader=reader,
+            config=lambda: self._config,
+            status=lambda: self._scheduler.status,
+            waiting_room=WaitingRoom(limits.waiters),
+        )
+        server = Server(
+            create_app(services),
+            listener,
+            ServerSettings(connections=limits.connections, waiting_threads=limits.waiters, body=limits.bulk_body),
+        )
+        server.start()
+        return server
+
+    def _catch_signals(self, stack: ExitStack) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            former = signal.signal(number, lambda number, _: self._mail.put(number))
+            stack.callback(signal.signal, number, former)
+
+    def _announce(self) -> None:
+        interval = self._supervisor.watchdog_interval
+        if interval is not None:
+            self._every(interval, self._heart.beat)
+        # READY=1 promises that the socket answers: the server comes around before it is said.
+        self._server.beat(lambda: self._mail.put(self._ready))
+
+    def _ready(self) -> None:
+        log.info("ready on %s, %s", self._config.daemon.socket, self._scheduler.status)
+        self._supervisor.ready(str(self._scheduler.status))
+
+    def _serve(self) -> None:
+        """Work through the mail until the scheduler has ended."""
+        while self._scheduler.is_alive():
+            try:
+                mail = self._mail.get(timeout=self._patience())
+            except queue.Empty:
+                self._run_timers()
+                continue
+            if callable(mail):
+                mail()
+            else:
+                self._signalled(signal.Signals(mail))
+
+    def _patience(self) -> float | None:
+        return max(0.0, min(self._timers.values()) - time.monotonic()) if self._timers else None
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        for action, due in list(self._timers.items()):
+            if due <= now:
+                del self._timers[action]
+                action()
+
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        def again() -> None:
+            self._timers[again] = time.monotonic() + seconds
+            action()
+
+        again()
+
+    def _scheduler_ended(self) -> None:
+        """Wake the main thread; it then sees that the scheduler has ended."""
+        self._scheduler.join()
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP:
+            self._reload()
+        elif self._stopping:
+            log.warning("%s again: stopping now", number.name)
+            self._scheduler.stop_now()
+        else:
+            log.info("%s: stopping", number.name)
+            self._stopping = True
+            self._supervisor.stopping(str(self._scheduler.status))
+            if self._supervisor.enabled:
+                self._every(NEWS, lambda: self._supervisor.extend(3 * NEWS + FAREWELL))
+            self._scheduler.stop()
+
+    def _stop(self) -> int:
+        """The scheduler has ended, and who waited has been released: send the answers."""
+        failure = self._scheduler.failure
+        self._server.drain(FAREWELL)
+        log.info("stopped; %s", dataclasses.replace(self._scheduler.status, draining=False))
+        return 0 if failure is None else 1
+
+    def _status_changed(self) -> None:
+        """Any thread: have STATUS= sent soon, and once for all that changes until then."""
+        if not self._status_due:
+            self._status_due = True
+            self._mail.put(self._plan_status)
+
+    def _plan_status(self) -> None:
+        self._timers[self._send_status] = time.monotonic() + NEWS
+
+    def _send_status(self) -> None:
+        self._status_due = False
+        self._supervisor.status(str(self._scheduler.status))
+
+    def _reload(self) -> None:
+        self._supervisor.reloading()
+        try:
+            self.reconfigure()
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                log.error("%s", mistake)
+            log.error("the configuration was not reloaded; the old one stays")
+        self._supervisor.ready(str(self._scheduler.status))
+
+    def reconfigure(self) -> None:
+        """Read the configuration anew and work by it; raises ConfigError, and the old one stays."""
+        config = self._load()
+        if config.daemon != self._config.daemon:
+            changed = [
+                field.name
+                for field in dataclasses.fields(config.daemon)
+                if getattr(config.daemon, field.name) != getattr(self._config.daemon, field.name)
+            ]
+            log.warning("daemon.%s changed: that takes a restart", ", daemon.".join(changed))
+        self._scheduler.configure(config)
+        self._config = config
+        log.info("configuration reloaded: %d handlers", len(config.handlers))
+
+
+def _log_output(task: Task, stream: str, line: bytes) -> None:
+    fields = {"TASK_ID": task.id, "HANDLER": task.spec.handler, "ATTEMPT": task.attempt}
+    level = logging.WARNING if stream == "stderr" else logging.INFO
+    output_log.log(level, "%s: %s", task.spec.handler, line.decode("utf-8", "replace"), extra={"fields": fields})

@@ -26,13 +26,12 @@ from .executor import Executor, ExecutorSettings, end_leftovers
 from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
+from .log import task_output
 from .scheduler import FifoScheduler, create_scheduler
 from .server import Server, ServerSettings, bind, unbind
 from .supervisor import Supervisor
-from .task import Task
 
 log = logging.getLogger(__name__)
-output_log = logging.getLogger("taskd.output")
 
 #: Seconds for sending the last answers at a stop.
 FAREWELL = 5.0
@@ -84,7 +83,7 @@ class Daemon:
 
     def _start_scheduler(self, journal: Journal) -> FifoScheduler:
         settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output)
-        executor = Executor(self._inbox.report, _log_output, settings)
+        executor = Executor(self._inbox.report, task_output, settings)
         executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, executor, self._config)
         scheduler.on_end = lambda: self._mail.put(self._scheduler_ended)
@@ -218,9 +217,3 @@ class Daemon:
         self._scheduler.configure(config)
         self._config = config
         log.info("configuration reloaded: %d handlers", len(config.handlers))
-
-
-def _log_output(task: Task, stream: str, line: bytes) -> None:
-    fields = {"TASK_ID": task.id, "HANDLER": task.spec.handler, "ATTEMPT": task.attempt}
-    level = logging.WARNING if stream == "stderr" else logging.INFO
-    output_log.log(level, "%s: %s", task.spec.handler, line.decode("utf-8", "replace"), extra={"fields": fields})

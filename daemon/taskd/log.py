@@ -1,9 +1,9 @@
-"""The log: one line per event on stderr, with fields.
+"""The log: one entry per event, with fields.
 
     WARNING task 42 failed TASK_ID=42 HANDLER=thumbnail STATE=failed ATTEMPT=3 REASON=timeout
 
-Under systemd each line begins with its priority, `<4>`, which journald takes off. A payload, an environment or a
-secret is never logged.
+Under systemd entries go to the host's journal natively, otherwise to stderr, one line each. A payload, an
+environment or a secret is never logged. What a task itself writes is logged with its task's fields, as it comes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ import os
 import sys
 from collections.abc import Mapping
 
-_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+from .journald import MESSAGE_IDS, PRIORITIES, SOCKET, JournaldHandler
+from .task import Outcome, Task
+
+_tasks = logging.getLogger("taskd.task")
+_output = logging.getLogger("taskd.output")
 
 
 class Formatter(logging.Formatter):
@@ -25,22 +29,52 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; every one of its lines carries the prefix."""
-        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>" if self._priorities else f"{record.levelname} "
+        prefix = f"<{PRIORITIES.get(record.levelno, 6)}>" if self._priorities else f"{record.levelname} "
         fields: Mapping[str, object] = getattr(record, "fields", {})
+        shown = (f"{name}={value}" for name, value in fields.items() if name not in ("MESSAGE_ID", "SYSLOG_IDENTIFIER"))
         first, *rest = super().format(record).split("\n")
-        line = " ".join([first, *(f"{name}={value}" for name, value in fields.items())])
-        return "\n".join(prefix + text for text in [line, *rest])
+        return "\n".join(prefix + text for text in [" ".join([first, *shown]), *rest])
 
 
-def set_up(environ: Mapping[str, str]) -> None:
-    """Send all logging of the process to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Formatter(priorities=_stderr_is_journal(environ)))
+def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
+    """Send all logging of the process to the host's journal where stderr goes there too, else to stderr."""
+    to_journal = _stderr_is_journal(environ)
+    handler: logging.Handler
+    if to_journal and os.path.exists(journald):
+        handler = JournaldHandler(journald)
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Formatter(priorities=to_journal))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     # A logger that cannot write its line (a closed terminal) must not take the daemon with it.
     logging.raiseExceptions = False
+
+
+def task_changed(task: Task, outcome: Outcome | None) -> None:
+    """Log a task's new state; `outcome` is that of the attempt that ended, if one did."""
+    fields = {**_fields(task), "STATE": task.state.value, "MESSAGE_ID": MESSAGE_IDS[task.state.value]}
+    failed = outcome is not None and not outcome.succeeded
+    if outcome is not None and outcome.reason is not None:
+        fields["REASON"] = outcome.reason.value
+    level = logging.WARNING if failed else logging.INFO
+    _tasks.log(level, "task %d %s", task.id, task.state, extra={"fields": fields})
+
+
+def task_output(task: Task, stream: str, line: bytes) -> None:
+    """Log a line that a task wrote; `stream` is stdout or stderr."""
+    fields = {**_fields(task), "SYSLOG_IDENTIFIER": f"taskd-{task.spec.handler}"}
+    level = logging.WARNING if stream == "stderr" else logging.INFO
+    text = line.decode("utf-8", "replace")
+    _output.log(level, "%s: %s", task.spec.handler, text, extra={"fields": fields, "raw": line or b" "})
+
+
+def _fields(task: Task) -> dict[str, object]:
+    fields: dict[str, object] = {"TASK_ID": task.id, "HANDLER": task.spec.handler, "ATTEMPT": task.attempt}
+    if task.batch is not None:
+        fields["BATCH_ID"] = task.batch
+    return fields
 
 
 def _stderr_is_journal(environ: Mapping[str, str]) -> bool:

@@ -136,10 +136,9 @@ def _handler(name: str, config: Config) -> Handler:
 
 
 def _not_before(options: Mapping[str, Any]) -> int | None:
-    if "delay" in options:
-        return time.time_ns() // 1000 + round(options["delay"] * MICROSECONDS)
-    earliest: int | None = options.get("run_at")
-    return earliest
+    delay: float | None = options.get("delay")
+    run_at: int | None = options.get("run_at")
+    return run_at if delay is None else time.time_ns() // 1000 + round(delay * MICROSECONDS)
 
 
 def _json(body: bytes, depth: int, what: str = "the body") -> Any:

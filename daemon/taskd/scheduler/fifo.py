@@ -32,6 +32,7 @@ from ..events import (
 )
 from ..inbox import ANSWER, Inbox, Item, Ticket
 from ..journal import CommitFailed, Journal, Retention
+from ..log import task_changed
 from ..synchronizer import Finished
 from ..task import Outcome, Reason, State, Task
 from ..values import MICROSECONDS
@@ -213,12 +214,7 @@ class FifoScheduler(Scheduler):
 
     def _announce(self, changed: Changed) -> None:
         task, outcome = changed.task, changed.outcome
-        fields = {"TASK_ID": task.id, "HANDLER": task.spec.handler, "STATE": task.state, "ATTEMPT": task.attempt}
-        if task.batch is not None:
-            fields["BATCH_ID"] = task.batch
-        if outcome is not None and not outcome.succeeded:
-            fields["REASON"] = outcome.reason or ""
-        log.log(_level(outcome), "task %d %s", task.id, task.state, extra={"fields": fields})
+        task_changed(task, outcome)
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))
             self._prune_at = self._prune_at or self._clock.monotonic() + PRUNE
@@ -287,7 +283,3 @@ def _refusal(error: CommitFailed) -> TaskdError:
     if error.full:
         return JournalFull()
     return JournalUnavailable("The journal cannot be written; nothing was taken, try again later.")
-
-
-def _level(outcome: Outcome | None) -> int:
-    return logging.WARNING if outcome is not None and not outcome.succeeded else logging.INFO

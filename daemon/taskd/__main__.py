@@ -7,13 +7,15 @@ import faulthandler
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 from . import __version__
 from .config import Config, load
-from .errors import ConfigError, StartError
-from .journal import JOURNAL_FILE, check
+from .errors import ConfigError, JournalError, StartError
+from .journal import JOURNAL_FILE, backup, check
+from .local import post
 from .log import set_up
 
 SYSTEM_CONFIG = Path("/etc/taskd/taskd.toml")
@@ -23,17 +25,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; answer its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if options.check_config:
-            return _check_config(_load(options, os.environ))
-        if options.check_journal:
-            return _check_journal(_load(options, os.environ))
-        return _run(options)
+        return _command(options)()
     except ConfigError as error:
         print(*error.mistakes, sep="\n", file=sys.stderr)
         return error.exit_status
     except StartError as error:
         print(f"taskd: {error.detail}", file=sys.stderr)
         return error.exit_status
+
+
+def _command(options: argparse.Namespace) -> Callable[[], int]:
+    """What the flags ask for."""
+    if options.check_config:
+        return lambda: _check_config(_load(options, os.environ))
+    if options.check_journal:
+        return lambda: _check_journal(_load(options, os.environ))
+    if options.backup:
+        return lambda: _backup(_load(options, os.environ), options.backup)
+    if options.reload:
+        return lambda: _reload(_load_place(options, os.environ))
+    return lambda: _run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-directory", type=Path, metavar="DIR", help="keep the journal here")
     parser.add_argument("--check-config", action="store_true", help="explain every mistake in the configuration")
     parser.add_argument("--check-journal", action="store_true", help="verify the journal, also of a running taskd")
+    parser.add_argument("--backup", type=Path, metavar="FILE", help="copy the journal to FILE, also of a running taskd")
+    parser.add_argument("--reload", action="store_true", help="have the running taskd read its configuration again")
     parser.add_argument("--version", action="version", version=f"taskd {__version__}")
     return parser
 
@@ -70,6 +83,14 @@ def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     given = {"socket": options.socket, "state_directory": options.state_directory}
     flags = {name: str(value.absolute()) for name, value in given.items() if value is not None}
     return load(path, _places(environ), flags)
+
+
+def _load_place(options: argparse.Namespace, environ: Mapping[str, str]) -> Path:
+    """The running daemon's socket, found although the configuration may be bad by now."""
+    try:
+        return _load(options, environ).daemon.socket
+    except ConfigError:
+        return options.socket or Path(_places(environ)["socket"])
 
 
 def _default_config(environ: Mapping[str, str]) -> Path | None:
@@ -116,6 +137,25 @@ def _check_journal(config: Config) -> int:
     print(*faults, sep="\n", file=sys.stderr)
     print(f"{path}: {len(faults)} faults" if faults else f"{path}: the journal is sound")
     return 65 if faults else 0
+
+
+def _backup(config: Config, target: Path) -> int:
+    path = config.daemon.state_directory / JOURNAL_FILE
+    if not path.exists():
+        raise JournalError(f"there is no journal at {path}")
+    backup(path, target.absolute())
+    print(f"{target}: a sound copy of {path}")
+    return 0
+
+
+def _reload(path: Path) -> int:
+    status, document = post(path, "/reload")
+    if status == HTTPStatus.OK:
+        print(f"reloaded: {document['handlers']} handlers")
+        return 0
+    mistakes = [error["detail"] for error in document.get("errors", [])] or [document["detail"]]
+    print(*mistakes, sep="\n", file=sys.stderr)
+    return ConfigError.exit_status
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ module constructs; everything else is handed what it needs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -17,11 +18,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack
 
 from .api import Services, WaitingRoom, create_app
 from .config import Config
-from .errors import ConfigError
+from .errors import ConfigError, NotReady
 from .executor import Executor, ExecutorSettings, end_leftovers
 from .heart import Heart
 from .inbox import Inbox
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for sending the last answers at a stop.
 FAREWELL = 5.0
+#: Seconds that a request waits for a reload.
+RELOAD = 30.0
 #: Seconds between two STATUS= at the least, and between two EXTEND_TIMEOUT_USEC= while draining.
 NEWS = 1.0
 
@@ -101,6 +106,7 @@ class Daemon:
             config=lambda: self._config,
             status=lambda: self._scheduler.status,
             waiting_room=WaitingRoom(limits.waiters),
+            reload=self._reload_for_request,
         )
         server = Server(
             create_app(services),
@@ -162,7 +168,7 @@ class Daemon:
 
     def _signalled(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
-            self._reload()
+            self._reload_for_signal()
         elif self._stopping:
             log.warning("%s again: stopping now", number.name)
             self._scheduler.stop_now()
@@ -194,17 +200,41 @@ class Daemon:
         self._status_due = False
         self._supervisor.status(str(self._scheduler.status))
 
+    def _reload_for_request(self) -> None:
+        """Any other thread: have the main thread reload, and wait for it; raises ConfigError."""
+        done: Future[None] = Future()
+
+        def reload() -> None:
+            try:
+                self._reload()
+                done.set_result(None)
+            except ConfigError as error:
+                done.set_exception(error)
+
+        self._mail.put(reload)
+        try:
+            done.result(RELOAD)
+        except FutureTimeout as error:
+            raise NotReady from error
+
+    def _reload_for_signal(self) -> None:
+        # Nobody waits for the answer: the log has it.
+        with contextlib.suppress(ConfigError):
+            self._reload()
+
     def _reload(self) -> None:
         self._supervisor.reloading()
         try:
-            self.reconfigure()
+            self._reconfigure()
         except ConfigError as error:
             for mistake in error.mistakes:
                 log.error("%s", mistake)
             log.error("the configuration was not reloaded; the old one stays")
-        self._supervisor.ready(str(self._scheduler.status))
+            raise
+        finally:
+            self._supervisor.ready(str(self._scheduler.status))
 
-    def reconfigure(self) -> None:
+    def _reconfigure(self) -> None:
         """Read the configuration anew and work by it; raises ConfigError, and the old one stays."""
         config = self._load()
         if config.daemon != self._config.daemon:

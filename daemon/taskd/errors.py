@@ -1,7 +1,7 @@
 """The error tree.
 
     TaskdError
-    ├── StartError ─ ConfigError, AlreadyRunning, JournalError ─ JournalDamaged, JournalNewer
+    ├── StartError ─ ConfigError, AlreadyRunning, Unreachable, JournalError ─ JournalDamaged, JournalNewer
     └── RequestError ─ one class for each problem that a request can meet
 
 Each class has a stable `code`; its docstring is its default message. A StartError carries the exit status that
@@ -47,6 +47,13 @@ class AlreadyRunning(StartError):
     """Another taskd is running."""
 
     code = "already_running"
+    exit_status = 69  # EX_UNAVAILABLE
+
+
+class Unreachable(StartError):
+    """No taskd answers."""
+
+    code = "unreachable"
     exit_status = 69  # EX_UNAVAILABLE
 
 
@@ -97,6 +104,13 @@ class InvalidJSON(RequestError):
 
     code = "invalid_json"
     status = HTTPStatus.BAD_REQUEST
+
+
+class Forbidden(RequestError):
+    """You may not do this."""
+
+    code = "forbidden"
+    status = HTTPStatus.FORBIDDEN
 
 
 class NotFound(RequestError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import about, batches, problems, tasks
+from . import about, batches, control, problems, tasks
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
@@ -18,7 +18,7 @@ def create_app(services: Services) -> Flask:
     """Make the WSGI application."""
     app = Flask("taskd", static_folder=None)
     app.extensions["taskd"] = services
-    for module in (about, tasks, batches):
+    for module in (about, tasks, batches, control):
         app.register_blueprint(module.blueprint)
     problems.register(app)
     return app

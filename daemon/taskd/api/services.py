@@ -61,6 +61,8 @@ class Services:
     #: Counts, for people.
     status: Callable[[], Status]
     waiting_room: WaitingRoom
+    #: Reads the configuration again; raises ConfigError, and the old one stays.
+    reload: Callable[[], None]
 
 
 def services() -> Services:

@@ -4,9 +4,10 @@
 cannot write; `check` verifies. A method returns when what it wrote is on the disk, or raises.
 """
 
+from .backup import backup
 from .check import check
 from .files import JOURNAL_FILE, claim
 from .reader import Reader, Record
 from .writer import CommitFailed, Journal, Retention
 
-__all__ = ["JOURNAL_FILE", "CommitFailed", "Journal", "Reader", "Record", "Retention", "check", "claim"]
+__all__ = ["JOURNAL_FILE", "CommitFailed", "Journal", "Reader", "Record", "Retention", "backup", "check", "claim"]

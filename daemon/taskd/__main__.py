@@ -134,9 +134,10 @@ def _check_journal(config: Config) -> int:
         print(f"there is no journal at {path}")
         return 0
     faults = check(path)
-    print(*faults, sep="\n", file=sys.stderr)
-    print(f"{path}: {len(faults)} faults" if faults else f"{path}: the journal is sound")
-    return 65 if faults else 0
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{path}: the journal is {'damaged, faults: ' + str(len(faults)) if faults else 'sound'}")
+    return JournalDamaged.exit_status if faults else 0
 
 
 def _backup(config: Config, target: Path) -> int:

@@ -31,7 +31,7 @@ from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
 from .log import task_output
 from .scheduler import FifoScheduler, create_scheduler
-from .server import Server, ServerSettings, bind, unbind
+from .server import Server, ServerSettings, bind, take_back, unbind
 from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -75,9 +75,7 @@ class Daemon:
         stack.callback(journal.close)
         reader = Reader(path)
         stack.callback(reader.close)
-        listener = bind(settings.socket, settings.socket_mode)
-        stack.callback(listener.close)
-        stack.callback(unbind, settings.socket, listener)
+        listener = self._listen(stack)
         if journal.unclean and (ended := end_leftovers(settings.socket)):
             log.warning("ended %d processes that a former taskd had left", ended)
         self._scheduler = self._start_scheduler(journal)
@@ -85,6 +83,18 @@ class Daemon:
         self._heart = Heart(self._supervisor, self._inbox, self._server, self._mail.put)
         self._catch_signals(stack)
         self._announce()
+
+    def _listen(self, stack: ExitStack) -> socket.socket:
+        settings = self._config.daemon
+        listener = take_back(settings.socket, self._supervisor.kept)
+        if listener is None:
+            listener = bind(settings.socket, settings.socket_mode)
+            self._supervisor.keep(listener)
+        stack.callback(listener.close)
+        if not self._supervisor.enabled:
+            # A manager keeps the socket over a restart, so its file stays; at a stop it removes the directory.
+            stack.callback(unbind, settings.socket, listener)
+        return listener
 
     def _start_scheduler(self, journal: Journal) -> FifoScheduler:
         settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output)

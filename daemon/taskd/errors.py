@@ -1,7 +1,8 @@
 """The error tree.
 
     TaskdError
-    ├── StartError ─ ConfigError, AlreadyRunning, Unreachable, JournalError ─ JournalDamaged, JournalNewer
+    ├── StartError ─ ConfigError, AlreadyRunning, SocketUnusable, Unreachable
+    │       └── JournalError ─ JournalDamaged, JournalNewer
     └── RequestError ─ one class for each problem that a request can meet
 
 Each class has a stable `code`; its docstring is its default message. A StartError carries the exit status that
@@ -48,6 +49,12 @@ class AlreadyRunning(StartError):
 
     code = "already_running"
     exit_status = 69  # EX_UNAVAILABLE
+
+
+class SocketUnusable(StartError):
+    """The socket cannot be made."""
+
+    code = "socket_unusable"
 
 
 class Unreachable(StartError):
@@ -97,6 +104,19 @@ class MalformedRequest(RequestError):
 
     code = "malformed_request"
     status = HTTPStatus.BAD_REQUEST
+
+
+class CodingNotImplemented(MalformedRequest):
+    """The body's transfer coding is not supported; send Content-Length, or chunked."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+
+
+class RequestTimeout(RequestError):
+    """The request did not arrive in time; the connection is closed."""
+
+    code = "request_timeout"
+    status = HTTPStatus.REQUEST_TIMEOUT
 
 
 class InvalidJSON(RequestError):

@@ -1,0 +1,129 @@
+"""The server's thread: waits for descriptors and deadlines, and for nothing else.
+
+Other threads wake it with `beat` and `drain`; the main thread starts it. waitress's own loop wakes up every second and
+cannot be ended with answers owed. Invariant: what is not serving a request, nor has something to read or to send, is
+looked at when its deadline comes, and no sooner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from waitress.wasyncore import readwrite
+
+from .acceptor import Acceptor, ServerSettings, reserve_descriptors
+from .channel import Channel
+from .pool import Pool
+
+#: Threads that are left for others when all waiters wait.
+SPARE_THREADS = 32
+#: Threads of an idle server.
+FIRST_THREADS = 4
+
+
+class Server(threading.Thread):
+    """Serves `app` on `listener`, which stays the caller's, from `start()` until `drain()`."""
+
+    def __init__(self, app: Any, listener: socket.socket, settings: ServerSettings) -> None:
+        super().__init__(name="server", daemon=True)
+        settings = dataclasses.replace(settings, connections=reserve_descriptors(settings.connections))
+        #: How often the loop has turned.
+        self.turns = 0
+        self._stop_at = math.inf
+        #: When the first deadline comes, or came: a connection that was closed since still counts.
+        self._next_sweep = math.inf
+        self._pool = Pool(settings.waiting_threads + SPARE_THREADS, least=FIRST_THREADS)
+        self._acceptor = Acceptor(app, listener, settings, self._pool)
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are to run the application."""
+        return self._pool.size
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._acceptor.connections)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._pool.set_thread_count(FIRST_THREADS)
+        super().start()
+
+    def beat(self, done: Callable[[], None]) -> None:
+        """Have the loop call `done`, which must be short, in its next turn; never, if the loop has ended."""
+        self._acceptor.pull_trigger(done)
+
+    def drain(self, seconds: float) -> None:
+        """Accept no more, answer what was asked, and end when that is done or the time is over.
+
+        Called again, from another thread, it can only shorten the time.
+        """
+        self.begin_drain(seconds)
+        if self.ident is None:
+            self._acceptor.end()
+        else:
+            self.join()
+
+    def begin_drain(self, seconds: float) -> None:
+        """Begin what `drain` does, without waiting for its end: that is `join`."""
+        stop_at = time.monotonic() + seconds
+        self._acceptor.pull_trigger(lambda: self._begin_stop(stop_at))
+
+    def run(self) -> None:
+        """Turn until drained."""
+        try:
+            while not self._drained():
+                self._turn()
+        finally:
+            self._acceptor.end()
+            self._pool.shutdown()
+
+    def _begin_stop(self, stop_at: float) -> None:
+        self._stop_at = min(self._stop_at, stop_at)
+        self._acceptor.drain()
+        # Connections that are idle already do not touch themselves.
+        self._next_sweep = -math.inf
+
+    def _drained(self) -> bool:
+        return self._acceptor.draining and (not self._acceptor.connections or time.monotonic() >= self._stop_at)
+
+    def _turn(self) -> None:
+        self.turns += 1
+        for descriptor, flags in self._acceptor.watch.wait(self._timeout()):
+            # One may have closed another.
+            if (dispatcher := self._acceptor.dispatcher(descriptor)) is not None:
+                readwrite(dispatcher, flags)
+                if isinstance(dispatcher, Channel):
+                    self._acceptor.watch.touch(dispatcher)
+        for channel in self._acceptor.settle():
+            self._look_at(channel)
+        if time.monotonic() >= self._next_sweep:
+            self._sweep()
+
+    def _timeout(self) -> float | None:
+        now = time.monotonic()
+        first = min(self._next_sweep, self._stop_at, self._acceptor.paused_until(now))
+        return None if first == math.inf else max(0.0, first - now)
+
+    def _sweep(self) -> None:
+        """Look at every connection: one of them may have had its time."""
+        self._next_sweep = math.inf
+        for channel in self._acceptor.connections:
+            self._look_at(channel)
+
+    def _look_at(self, channel: Channel) -> None:
+        """End a connection that has had its time, or, while draining, that nobody is waiting for."""
+        deadline = channel.deadline()
+        if deadline <= time.monotonic():
+            channel.expire()
+        elif self._acceptor.draining and channel.idle:
+            channel.handle_close()
+        else:
+            self._next_sweep = min(self._next_sweep, deadline)

@@ -1,0 +1,678 @@
+"""The server on a real socket, with a WSGI application that is a few lines long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import select
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from helpers import eventually
+from taskd.errors import AlreadyRunning, StartError
+from taskd.server import Server, ServerSettings, bind, unbind
+from taskd.server.acceptor import reserve_descriptors
+from taskd.server.listener import LONGEST_PATH
+from taskd.server.pool import Pool
+
+PATIENCE = 20.0
+
+
+class App:
+    """Answers by path; `opened` lets those go who wait at /wait."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.gone = threading.Semaphore(0)
+        self.arrived = threading.Semaphore(0)
+        self.environ: dict[str, Any] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        self.environ = environ
+        answer = getattr(self, environ["PATH_INFO"].strip("/") or "echo")
+        return answer(environ, start_response)
+
+    def echo(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [body or b"hello"]
+
+    def wait(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        environ["taskd.on_disconnect"](self.gone.release)
+        self.arrived.release()
+        assert self.opened.wait(PATIENCE)
+        start_response("200 OK", [])
+        return [b"waited"]
+
+    def late(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        self.arrived.release()
+        assert self.opened.wait(PATIENCE)
+        environ["taskd.on_disconnect"](self.gone.release)
+        start_response("200 OK", [])
+        return [b"late"]
+
+    def stream(self, _environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"first"
+        assert self.opened.wait(PATIENCE)
+        yield b"second"
+
+    def flood(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        environ["taskd.on_disconnect"](self.gone.release)
+        start_response("200 OK", [])
+        while True:
+            yield bytes(256 * 1024)
+
+    def fail(self, _environ: dict[str, Any], _start_response: Callable[..., Any]) -> list[bytes]:
+        raise ValueError("secret")
+
+    def fail_as_the_system(self, _environ: dict[str, Any], _start_response: Callable[..., Any]) -> list[bytes]:
+        raise PermissionError("secret")
+
+
+class Box:
+    """A running server, its application and its clients."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.path = directory / "s"
+        self.app = App()
+        self.listener = bind(self.path, 0o600)
+        defaults = {"connections": 50, "waiting_threads": 20, "body": 1000}
+        self.server = Server(self.app, self.listener, ServerSettings(**{**defaults, **settings}))
+        self.clients: list[socket.socket] = []
+
+    def connect(self) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(PATIENCE)
+        client.connect(str(self.path))
+        self.clients.append(client)
+        return client
+
+    def send(self, data: bytes) -> socket.socket:
+        client = self.connect()
+        client.sendall(data)
+        return client
+
+    def get(self, path: str = "/") -> socket.socket:
+        return self.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+
+    def close(self) -> None:
+        self.app.opened.set()
+        for client in self.clients:
+            client.close()
+        self.server.drain(0)
+        unbind(self.path, self.listener)
+        self.listener.close()
+
+
+def read(client: socket.socket) -> tuple[HTTPResponse, bytes]:
+    """Read one answer, whole."""
+    # Without a buffer, which would take the beginning of the next answer along.
+    response = HTTPResponse(SimpleNamespace(makefile=lambda mode: client.makefile(mode, buffering=0)))
+    response.begin()
+    return response, response.read()
+
+
+def ended(client: socket.socket) -> bool:
+    """Read to the end, which the server must have made within the client's patience."""
+    with contextlib.suppress(ConnectionResetError):
+        while client.recv(65536):
+            pass
+    return True
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> Iterator[Callable[..., Box]]:
+    """Start servers with the settings given."""
+    made: list[Box] = []
+
+    def start(**settings: Any) -> Box:
+        made.append(Box(tmp_path, **settings))
+        made[-1].server.start()
+        return made[-1]
+
+    yield start
+    for box in made:
+        box.close()
+
+
+@pytest.fixture
+def box(boxes: Callable[..., Box]) -> Box:
+    """A server with the usual settings."""
+    return boxes()
+
+
+def test_the_socket_has_its_mode_and_makes_its_directory(tmp_path: Path) -> None:
+    """Who may connect is what the mode says, and a missing directory is no obstacle."""
+    path = tmp_path / "run" / "taskd" / "s"
+    with bind(path, 0o620) as listener:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o620
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+        assert not listener.get_inheritable()
+        unbind(path, listener)
+    assert not path.exists()
+
+
+def test_nobody_can_connect_before_the_mode_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no moment with a looser mode than the one asked for."""
+    path, seen = tmp_path / "s", []
+    chmod = Path.chmod
+
+    def spy(self: Path, mode: int) -> None:
+        with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+            client.connect(str(self))
+        seen.append(stat.S_IMODE(self.stat().st_mode))
+        chmod(self, mode)
+
+    monkeypatch.setattr(Path, "chmod", spy)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    bind(path, 0o660).close()
+    assert seen == [0]
+    assert os.umask(umask) == umask
+
+
+def test_a_dead_servers_socket_is_replaced(tmp_path: Path) -> None:
+    """After a crash the daemon starts again without help."""
+    bind(tmp_path / "s", 0o600).close()
+    with bind(tmp_path / "s", 0o600), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+
+
+def test_a_living_servers_socket_is_left_alone(tmp_path: Path) -> None:
+    """A second daemon says that there is one, and the first serves on."""
+    with bind(tmp_path / "s", 0o600) as first:
+        with pytest.raises(AlreadyRunning, match="another server is listening"):
+            bind(tmp_path / "s", 0o600)
+        first.accept()[0].close()
+
+
+def test_a_living_server_that_does_not_accept_is_left_alone(tmp_path: Path) -> None:
+    """Nor does a second daemon hang at a first one that is too busy to answer."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as stack:
+        busy.bind(str(tmp_path / "s"))
+        busy.listen(0)
+        for _ in range(3):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            client.connect_ex(str(tmp_path / "s"))
+        with pytest.raises(AlreadyRunning):
+            bind(tmp_path / "s", 0o600)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+    """A path that was mistyped costs nobody their file."""
+    path = tmp_path / "s"
+    {"file": path.touch, "directory": path.mkdir, "link": lambda: path.symlink_to("elsewhere")}[kind]()
+    with pytest.raises(StartError, match="is no socket"):
+        bind(path, 0o600)
+    assert path.lstat()
+
+
+def test_another_kind_of_socket_is_left_alone(tmp_path: Path) -> None:
+    """Nor does it cost another program its datagrams."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(tmp_path / "s"))
+        with pytest.raises(StartError, match="cannot be replaced"):
+            bind(tmp_path / "s", 0o600)
+
+
+def test_the_longest_path_works_and_a_longer_one_is_explained(tmp_path: Path) -> None:
+    """A path that no socket can have is refused in words."""
+    path = tmp_path / ("s" * (LONGEST_PATH - len(bytes(tmp_path)) - 1))
+    bind(path, 0o600).close()
+    with pytest.raises(StartError, match="107 bytes"):
+        bind(path.with_name(path.name + "s"), 0o600)
+
+
+def test_a_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    """The message names the directory."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StartError, match="file/run: cannot be made"):
+        bind(tmp_path / "file" / "run" / "s", 0o600)
+
+
+def test_only_ones_own_socket_is_removed(tmp_path: Path) -> None:
+    """A daemon that ends late does not take away the socket of its successor."""
+    path = tmp_path / "s"
+    with bind(path, 0o600) as old:
+        path.unlink()
+        with bind(path, 0o600) as new:
+            unbind(path, old)
+            with socket.socket(fileno=os.dup(new.fileno())) as handed_over:
+                unbind(path, handed_over)
+            assert path.exists()
+            unbind(path, new)
+            assert not path.exists()
+        unbind(path, old)
+
+
+def test_answers_with_curl(box: Box) -> None:
+    """`curl --unix-socket` is all that a client needs."""
+    command = ["curl", "-sS", "--unix-socket", str(box.path), "-d", "work", "http://x/"]
+    assert subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True).stdout == b"work"
+
+
+def test_a_connection_serves_many_requests(box: Box) -> None:
+    """Keep-alive works, also for requests that are sent before the first answer; nobody is told what the server is."""
+    client = box.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    for _ in range(3):
+        response, body = read(client)
+        assert (response.status, body) == (200, b"hello")
+        assert response.getheader("Server") is None
+        assert response.getheader("Connection") is None
+
+
+def test_http_1_0_works(box: Box) -> None:
+    """The oldest client gets its answer and the end of the connection."""
+    client = box.send(b"GET / HTTP/1.0\r\n\r\n")
+    response, body = read(client)
+    assert (response.status, body) == (200, b"hello")
+    assert ended(client)
+
+
+def test_a_client_that_ends_its_sending_gets_its_answer(box: Box) -> None:
+    """`printf … | nc -N -U` works, although it looks like a client that has gone."""
+    client = box.get("/wait")
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    client.shutdown(socket.SHUT_WR)
+    seen = threading.Event()
+    box.server.beat(seen.set)
+    assert seen.wait(PATIENCE)
+    box.app.opened.set()
+    assert read(client)[1] == b"waited"
+    assert ended(client)
+    assert not box.app.gone.acquire(blocking=False)
+
+
+def test_the_application_learns_who_asks(box: Box) -> None:
+    """A task can be answered for: the kernel says who submitted it."""
+    read(box.get())
+    assert box.app.environ["taskd.peer"] == (os.getpid(), os.getuid(), os.getgid())
+
+
+def test_a_chunk_is_sent_when_it_is_made(box: Box) -> None:
+    """Who follows a stream sees each piece at once."""
+    client = box.get("/stream")
+    response = HTTPResponse(client)
+    response.begin()
+    assert response.read1() == b"first"
+    box.app.opened.set()
+    assert response.read() == b"second"
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_may_be_as_long_as_the_limit(box: Box, expect: bytes) -> None:
+    """The limit is what is allowed, also for clients that ask first."""
+    client = box.send(b"POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 1000\r\n\r\n" % expect)
+    if expect:
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.sendall(b"x" * 1000)
+    assert read(client)[1] == b"x" * 1000
+
+
+BROKEN = {
+    "line": (b"nonsense\r\n\r\n", 400, "malformed_request"),
+    "header": (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400, "malformed_request"),
+    "length": (b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400, "malformed_request"),
+    "chunk": (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
+    "body": (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large"),
+    "asked": (
+        b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n",
+        413,
+        "body_too_large",
+    ),
+    "chunks": (
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000,
+        413,
+        "body_too_large",
+    ),
+    "headers": (b"GET / HTTP/1.1\r\nA: %s\r\n\r\n" % (b"x" * 17000), 431, "headers_too_large"),
+    "endless": (b"GET /" + b"x" * 17000, 431, "headers_too_large"),
+    "coding": (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
+    "failure": (b"GET /fail HTTP/1.1\r\n\r\n", 500, "internal"),
+    "system": (b"GET /fail_as_the_system HTTP/1.1\r\n\r\n", 500, "internal"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_request_that_cannot_be_read_gets_a_problem_document(
+    box: Box, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong, a client finds the same fields, and no secret; our own failure is logged."""
+    data, status, code = BROKEN[name]
+    client = box.send(data)
+    response, body = read(client)
+    assert response.status == status
+    assert response.getheader("Content-Type") == "application/problem+json"
+    assert response.getheader("Connection") == "close"
+    problem = json.loads(body)
+    assert set(problem) == {"type", "title", "status", "code", "detail"}
+    assert (problem["type"], problem["status"], problem["code"]) == ("about:blank", status, code)
+    assert b"secret" not in body
+    assert ("secret" in caplog.text) == (status == 500)
+    assert ended(client)
+
+
+def test_a_client_in_the_middle_of_a_large_body_sees_why_it_is_refused(box: Box) -> None:
+    """Who sends everything before reading anything gets the 413 instead of "broken pipe"."""
+    client = box.send(b"POST / HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
+    assert json.loads(read(client)[1])["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"],
+)
+def test_a_client_that_drips_is_sent_away(boxes: Callable[..., Box], head: bytes) -> None:
+    """Nobody holds a connection by sending a byte now and then: the whole request has its time."""
+    box = boxes(request_deadline=0.3)
+    client = box.send(head)
+    begun = time.monotonic()
+    with contextlib.suppress(BrokenPipeError):
+        while not select.select([client], [], [], 0.02)[0]:
+            client.send(b"P")
+            assert time.monotonic() < begun + PATIENCE
+    assert time.monotonic() >= begun + 0.3
+    response, body = read(client)
+    assert (response.status, json.loads(body)["code"]) == (408, "request_timeout")
+
+
+def test_a_connection_that_asks_nothing_is_closed_after_its_time(boxes: Callable[..., Box]) -> None:
+    """Idle connections do not pile up, and one that is served has no deadline."""
+    box = boxes(idle=0.2, request_deadline=0.1)
+    waiting = box.get("/wait")
+    assert ended(box.connect())
+    used = box.get()
+    assert read(used)[1] == b"hello"
+    assert ended(used)
+    box.app.opened.set()
+    assert read(waiting)[1] == b"waited"
+
+
+def test_a_client_that_does_not_read_is_sent_away(boxes: Callable[..., Box]) -> None:
+    """An answer that nobody takes ends, and with it the thread that makes it."""
+    box = boxes(idle=0.3)
+    box.get("/flood")
+    assert box.app.gone.acquire(timeout=PATIENCE)
+    eventually(lambda: box.server.connections == 0)
+
+
+def test_the_application_learns_that_its_client_has_gone(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing waits for a client that hung up, and nothing is made of it in the log."""
+    client = box.get("/wait")
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    assert not box.app.gone.acquire(blocking=False)
+    client.close()
+    assert box.app.gone.acquire(timeout=PATIENCE)
+    box.app.opened.set()
+    assert read(box.get())[1] == b"hello"
+    assert not box.app.gone.acquire(blocking=False)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_client_that_sent_more_and_went_is_noticed_too(box: Box) -> None:
+    """Requests sent ahead do not hide that the client has gone."""
+    client = box.send(b"GET /wait HTTP/1.1\r\n\r\n" * 4)
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    client.close()
+    assert box.app.gone.acquire(timeout=PATIENCE)
+
+
+def test_who_asks_late_learns_at_once_that_the_client_has_gone(box: Box) -> None:
+    """There is no moment in which a disconnect can be missed."""
+    client = box.get("/late")
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    client.close()
+    eventually(lambda: box.server.connections == 0)
+    box.app.opened.set()
+    assert box.app.gone.acquire(timeout=PATIENCE)
+
+
+def test_a_finished_request_is_told_nothing(box: Box) -> None:
+    """What a request wanted to know ends with its answer, not with the connection."""
+    box.app.opened.set()
+    client = box.get("/wait")
+    read(client)
+    client.close()
+    eventually(lambda: box.server.connections == 0)
+    assert not box.app.gone.acquire(blocking=False)
+
+
+def test_a_thousand_waiting_requests_leave_room_for_others(boxes: Callable[..., Box]) -> None:
+    """However many wait, the next request is answered, and in the end so are they."""
+    box = boxes(connections=2500, waiting_threads=1000)
+    waiting = [box.get("/wait") for _ in range(1000)]
+    for _ in waiting:
+        assert box.app.arrived.acquire(timeout=PATIENCE)
+    assert read(box.get())[1] == b"hello"
+    assert box.server.threads <= 1000 + 32
+    box.app.opened.set()
+    assert {read(client)[1] for client in waiting} == {b"waited"}
+
+
+def test_threads_come_with_work_and_go_without(caplog: pytest.LogCaptureFixture) -> None:
+    """A busy hour is paid for in that hour only, and every piece of work is done, also beyond the most threads."""
+    done = threading.Semaphore(0)
+    gate = threading.Event()
+
+    class Piece:
+        def service(self) -> None:
+            assert gate.wait(PATIENCE)
+            done.release()
+
+    class Bad:
+        def service(self) -> None:
+            raise ValueError
+
+    pool = Pool(most=10, least=2, patience=0.05)
+    pool.set_thread_count(2)
+    assert pool.size == 2
+    for _ in range(25):
+        pool.add_task(Piece())
+    assert pool.size == 10
+    gate.set()
+    for _ in range(25):
+        assert done.acquire(timeout=PATIENCE)
+    eventually(lambda: pool.size == 2)
+    pool.add_task(Bad())
+    pool.add_task(Piece())
+    assert done.acquire(timeout=PATIENCE)
+    eventually(lambda: "a connection failed" in caplog.text)
+    pool.shutdown()
+    eventually(lambda: pool.size == 0)
+
+
+def test_a_little_work_does_not_keep_many_threads() -> None:
+    """Once a rush is over, the threads go, although requests still come in now and then."""
+    rush, done = threading.Barrier(6), threading.Semaphore(0)
+
+    class Rush:
+        def service(self) -> None:
+            rush.wait(PATIENCE)
+
+    class Little:
+        def service(self) -> None:
+            done.release()
+
+    def after_a_little_work() -> int:
+        pool.add_task(Little())
+        assert done.acquire(timeout=PATIENCE)
+        return pool.size
+
+    pool = Pool(most=5, least=1, patience=0.5)
+    for _ in range(5):
+        pool.add_task(Rush())
+    rush.wait(PATIENCE)
+    assert pool.size == 5
+    eventually(lambda: after_a_little_work() == 1)
+    pool.shutdown()
+
+
+def test_beyond_the_limit_connections_wait(boxes: Callable[..., Box], caplog: pytest.LogCaptureFixture) -> None:
+    """One connection too many is served once another has ended, and is mentioned in the log once."""
+    box = boxes(connections=20)
+    for _ in range(20):
+        box.connect()
+    eventually(lambda: box.server.connections == 20)
+    more = box.get()
+    assert not select.select([more], [], [], 0.1)[0]
+    box.clients[0].close()
+    assert read(more)[1] == b"hello"
+    assert caplog.text.count("no more are accepted") == 1
+
+
+def test_descriptors_are_reserved_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of open files is raised as needed, and where it cannot be, fewer connections are promised."""
+    limits, raised = {"now": (1024, 4096)}, []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: raised.append(limit))
+    assert reserve_descriptors(100) == 100
+    assert raised == []
+    assert reserve_descriptors(1500) == 1500
+    assert raised == [(2012, 4096)]
+    assert reserve_descriptors(10_000) == 4096 - 512
+    assert raised[1:] == [(4096, 4096)]
+    limits["now"] = (256, 256)
+    assert reserve_descriptors(1500) == 128
+    limits["now"] = (1024, resource.RLIM_INFINITY)
+    assert reserve_descriptors(1500) == 1500
+    assert raised[2:] == [(2012, resource.RLIM_INFINITY)]
+
+
+def test_without_descriptors_the_server_waits_for_some(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    """When the process is out of open files, clients wait a moment; the server neither dies nor spins."""
+    client = box.connect()
+    eventually(lambda: box.server.connections == 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    late = socket.socket(socket.AF_UNIX)
+    box.clients.append(late)
+    lowest_free = os.dup(late.fileno())
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        turns = box.server.turns
+        late.connect(str(box.path))
+        eventually(lambda: "cannot accept" in caplog.text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    late.settimeout(PATIENCE)
+    late.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert read(late)[1] == b"hello"
+    assert box.server.turns < turns + 20
+    assert client.send(b"G") == 1
+
+
+def _switches() -> int:
+    """How often threads of this process have been woken: each waits again, voluntarily."""
+    total = 0
+    for status in Path("/proc/self/task").glob("*/status"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += int(status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return total
+
+
+def test_an_idle_server_does_not_wake_up(box: Box) -> None:
+    """A daemon with nothing to do uses no processor, also while a connection is open and a request waits."""
+    box.get("/wait")
+    box.connect()
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    eventually(lambda: box.server.connections == 2)
+    turns, switches = box.server.turns, _switches()
+    threading.Event().wait(2.0)
+    assert box.server.turns == turns
+    # This thread's own wait is one, reading /proc may be another few.
+    assert _switches() - switches < 10
+
+
+def test_a_beat_comes_from_the_loop(box: Box) -> None:
+    """The watchdog hears from the thread that serves, and from no other."""
+    heard = threading.Event()
+    names: list[str] = []
+    box.server.beat(lambda: (names.append(threading.current_thread().name), heard.set()))
+    assert heard.wait(PATIENCE)
+    assert names == ["server"]
+
+
+def test_a_drain_answers_what_was_asked(box: Box) -> None:
+    """Stopping loses no answer: whole, the last of its connection; and nobody else gets in."""
+    waiting = [box.get("/wait") for _ in range(8)]
+    stream, idle, half = box.get("/stream"), box.get(), box.send(b"GET / HTTP/1.1\r\n")
+    read(idle)
+    for _ in waiting:
+        assert box.app.arrived.acquire(timeout=PATIENCE)
+    assert stream.recv(1000)
+    drain = threading.Thread(target=box.server.drain, args=(PATIENCE,))
+    drain.start()
+    assert ended(idle)
+    after = box.get()
+    half.sendall(b"\r\n")
+    response, body = read(half)
+    assert (response.getheader("Connection"), body) == ("close", b"hello")
+    box.app.opened.set()
+    for client in waiting:
+        response, body = read(client)
+        assert (response.getheader("Connection"), body) == ("close", b"waited")
+        assert ended(client)
+    drain.join(PATIENCE)
+    assert not drain.is_alive()
+    assert stream.recv(1000).endswith(b"0\r\n\r\n")
+    assert not select.select([after], [], [], 0)[0]
+    # The listener is still the caller's: the next server finds who waits there.
+    accepted, _ = box.listener.accept()
+    accepted.close()
+
+
+def test_a_drain_ends_when_its_time_is_over(box: Box) -> None:
+    """A request that takes too long is cut off and told so, and the stop goes on."""
+    client = box.get("/wait")
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    begun = time.monotonic()
+    box.server.drain(0.2)
+    assert 0.2 <= time.monotonic() - begun < PATIENCE
+    assert not box.server.is_alive()
+    assert box.app.gone.acquire(timeout=PATIENCE)
+    assert client.recv(100) == b""
+    box.app.opened.set()
+    eventually(lambda: box.server.threads == 0)
+
+
+def test_a_second_drain_can_shorten_the_first(box: Box) -> None:
+    """Who presses Ctrl-C again does not wait."""
+    box.get("/wait")
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    box.server.begin_drain(3600)
+    box.server.drain(0)
+    assert not box.server.is_alive()
+
+
+def test_after_the_end_nothing_is_written_anywhere(box: Box, tmp_path: Path) -> None:
+    """A late wake-up does not end up in a file that got the descriptor's number."""
+    box.server.drain(0)
+    files = [(tmp_path / str(number)).open("wb") for number in range(20)]
+    box.server.beat(lambda: None)
+    box.server.begin_drain(0)
+    for file in files:
+        file.close()
+    assert {(tmp_path / str(number)).stat().st_size for number in range(20)} == {0}
+
+
+def test_a_server_that_never_started_ends_too(tmp_path: Path) -> None:
+    """A start that failed half way can be undone."""
+    box = Box(tmp_path)
+    box.close()
+    assert not box.server.is_alive()

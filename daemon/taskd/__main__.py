@@ -14,6 +14,8 @@ from pathlib import Path
 from . import __version__
 from .config import Config, load
 from .errors import ConfigError, JournalError, StartError
+from .executor.cgroup import controllers
+from .executor.limits import applied, search_path
 from .journal import JOURNAL_FILE, backup, check
 from .local import post
 from .log import set_up
@@ -121,8 +123,11 @@ def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
 def _check_config(config: Config) -> int:
     for name, handler in config.handlers.items():
         program = handler.command[0].expand({}, False) if handler.command else sys.executable
-        if shutil.which(program) is None:
+        if shutil.which(program, path=search_path(handler)) is None:
             print(f"warning: handlers.{name}.command: there is no executable {program}", file=sys.stderr)
+        for limit, way in applied(handler, controllers()).items():
+            if way.startswith("not applied"):
+                print(f"warning: handlers.{name}.{limit}: {way}", file=sys.stderr)
     files = ", ".join(map(str, config.files)) or "no file, the shipped defaults"
     print(f"the configuration is good: {files}; {len(config.handlers)} handlers, {len(config.queues)} queues")
     return 0
@@ -137,7 +142,7 @@ def _check_journal(config: Config) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     print(f"{path}: the journal is {'damaged, faults: ' + str(len(faults)) if faults else 'sound'}")
-    return JournalDamaged.exit_status if faults else 0
+    return 65 if faults else 0
 
 
 def _backup(config: Config, target: Path) -> int:

@@ -84,6 +84,13 @@ def _positive_duration(value: object) -> float:
     return seconds
 
 
+def _size_limit(value: object) -> int:
+    size = read_size(value)
+    if size < 1024 * 1024:
+        raise ValueError("must be at least 1MiB")
+    return size
+
+
 def _command(value: object) -> tuple[Template, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(part, str) and part for part in value):
         raise ValueError('must be a list of texts such as ["/usr/bin/sha256sum", "{path}"]; there is no shell')
@@ -197,6 +204,10 @@ class Handler:
     retry_on: str = _key(_choice("failure", "tempfail"), "failure", "tempfail: only exit status 75 is retried")
     on_interrupt: str = _key(_choice("requeue", "fail"), "requeue", "fail: never run twice after a crash or stop")
     result: str = _key(_choice("none", "json"), "none", "json: the command's stdout is the task's result")
+    memory_max: int | None = _key(_size_limit, None, "memory of an attempt; by default without limit")
+    cpu_weight: int | None = _key(_count(1, 10_000), None, "share of the processor; others have 100")
+    tasks_max: int | None = _key(_count(), None, "processes and threads of an attempt")
+    nice: int | None = _key(_count(-20, 19), None, "niceness; below the daemon's own takes privileges")
     allow_dash: bool = _key(_flag, False, 'whether a value may begin with "-"')
     environment: Mapping[str, str] = _key(_environment, {}, "added to the clean environment")
     working_directory: Path = _key(_path, Path("/"), "where it runs")
@@ -283,7 +294,7 @@ def load(path: Path | None, places: Mapping[str, str] | None = None, flags: Mapp
     _merge(merged, {**SHIPPED, "daemon": places or {}}, (), Path("defaults"), origin)
     for file in files:
         _merge(merged, _read_file(file, mistakes), (), file, origin)
-    _merge(merged, {"daemon": flags or {}}, (), Path("command line"), origin)
+    _merge(merged, {"daemon": flags} if flags else {}, (), Path("command line"), origin)
     config = _Builder(origin, mistakes).config(merged, tuple(files))
     if mistakes:
         raise ConfigError(mistakes)
@@ -311,7 +322,7 @@ def _merge(
         here = (*key, name)
         origin[here] = file
         if isinstance(value, Mapping) and isinstance(into.get(name, {}), dict):
-            if here[:1] == ("handlers",) and {"command", "function"} & value.keys():
+            if len(here) == 2 and here[0] == "handlers" and {"command", "function"} & value.keys():
                 # Naming another program replaces a shipped handler rather than making it both.
                 into[name] = {k: v for k, v in into.get(name, {}).items() if k not in ("command", "function")}
             _merge(into.setdefault(name, {}), value, here, file, origin)
@@ -325,6 +336,7 @@ class _Builder:
     def __init__(self, origin: Mapping[tuple[str, ...], Path], mistakes: list[str]) -> None:
         self._origin = origin
         self._mistakes = mistakes
+        self._wrong: set[tuple[str, ...]] = set()
 
     def config(self, merged: Mapping[str, Any], files: tuple[Path, ...]) -> Config:
         parts: dict[str, Any] = {"files": files}
@@ -368,26 +380,27 @@ class _Builder:
 
     def _check_handlers(self, config: Config) -> None:
         for name, handler in config.handlers.items():
-            if bool(handler.command) == bool(handler.function):
+            programs = {("handlers", name, "command"), ("handlers", name, "function")}
+            if bool(handler.command) == bool(handler.function) and not programs & self._wrong:
                 self._mistake(("handlers", name), "needs either a command or a function")
             if handler.result == "json" and handler.function:
                 self._mistake(("handlers", name, "result"), "is for commands; a function's result is JSON by itself")
-            if handler.queue not in config.queues:
-                hint = nearest(handler.queue, config.queues)
-                self._mistake(("handlers", name, "queue"), f'names the unknown queue "{handler.queue}"{hint}')
+            self._check_known("queue", {handler.queue}, config.queues, ("handlers", name, "queue"))
 
     def _check_names(self, config: Config) -> None:
-        if config.daemon.default_handler not in config.handlers:
-            hint = nearest(config.daemon.default_handler, config.handlers)
-            self._mistake(("daemon", "default_handler"), f"names an unknown handler{hint}")
+        default = config.daemon.default_handler
+        self._check_known("handler", {default}, config.handlers, ("daemon", "default_handler"))
         for name, batch in config.batches.items():
-            for item in batch.tasks:
-                handler = item.task.get("handler", config.daemon.default_handler)
-                if handler not in config.handlers:
-                    self._mistake(
-                        ("batches", name), f'names the unknown handler "{handler}"{nearest(handler, config.handlers)}'
-                    )
+            handlers = {item.task.get("handler", default) for item in batch.tasks}
+            queues = {item.task["queue"] for item in batch.tasks if "queue" in item.task}
+            self._check_known("handler", handlers, config.handlers, ("batches", name))
+            self._check_known("queue", queues, config.queues, ("batches", name))
+
+    def _check_known(self, what: str, names: set[str], known: Mapping[str, Any], key: tuple[str, ...]) -> None:
+        for name in sorted(names - known.keys()):
+            self._mistake(key, f'names the unknown {what} "{name}"{nearest(name, known)}')
 
     def _mistake(self, key: tuple[str, ...], text: str) -> None:
+        self._wrong.add(key)
         places = (self._origin[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self._origin)
         self._mistakes.append(f"{next(places, 'configuration')}: {'.'.join(key)} {text}")

@@ -24,8 +24,8 @@ from contextlib import ExitStack
 
 from .api import Services, WaitingRoom, create_app
 from .config import Config
-from .errors import ConfigError, NotReady
-from .executor import Executor, ExecutorSettings, end_leftovers
+from .errors import Draining, NotReady, TaskdError
+from .executor import Cgroups, Executor, ExecutorSettings, applied, end_leftovers
 from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
@@ -97,7 +97,9 @@ class Daemon:
         return listener
 
     def _start_scheduler(self, journal: Journal) -> FifoScheduler:
-        settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output)
+        cgroups = Cgroups.claim()
+        self._controllers = cgroups.controllers if cgroups else frozenset()
+        settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output, cgroups)
         executor = Executor(self._inbox.report, task_output, settings)
         executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, executor, self._config)
@@ -117,6 +119,7 @@ class Daemon:
             status=lambda: self._scheduler.status,
             waiting_room=WaitingRoom(limits.waiters),
             reload=self._reload_for_request,
+            limits=lambda handler: applied(handler, self._controllers),
         )
         server = Server(
             create_app(services),
@@ -211,14 +214,14 @@ class Daemon:
         self._supervisor.status(str(self._scheduler.status))
 
     def _reload_for_request(self) -> None:
-        """Any other thread: have the main thread reload, and wait for it; raises ConfigError."""
+        """Any other thread: have the main thread reload, and wait for it; raises what that raised."""
         done: Future[None] = Future()
 
         def reload() -> None:
             try:
                 self._reload()
                 done.set_result(None)
-            except ConfigError as error:
+            except TaskdError as error:
                 done.set_exception(error)
 
         self._mail.put(reload)
@@ -229,23 +232,27 @@ class Daemon:
 
     def _reload_for_signal(self) -> None:
         # Nobody waits for the answer: the log has it.
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(TaskdError):
             self._reload()
 
     def _reload(self) -> None:
+        if self._stopping:
+            # Its READY=1 would tell systemd that the stop is off.
+            log.warning("the configuration is not reloaded: taskd is stopping")
+            raise Draining
         self._supervisor.reloading()
         try:
             self._reconfigure()
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                log.error("%s", mistake)
+        except TaskdError as error:
+            for line in error.detail.split("\n"):
+                log.error("%s", line)
             log.error("the configuration was not reloaded; the old one stays")
             raise
         finally:
             self._supervisor.ready(str(self._scheduler.status))
 
     def _reconfigure(self) -> None:
-        """Read the configuration anew and work by it; raises ConfigError, and the old one stays."""
+        """Read the configuration anew and work by it; raises ConfigError or NotReady, and the old one stays."""
         config = self._load()
         if config.daemon != self._config.daemon:
             changed = [

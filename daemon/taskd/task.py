@@ -14,6 +14,7 @@ changes. Times are microseconds since the epoch in UTC, durations seconds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,8 @@ MAX_LABEL = 200
 #: An attempt cut off this often ends its task as failed, whatever on_interrupt says.
 MAX_INTERRUPTIONS = 3
 EX_TEMPFAIL = 75
+
+_WHOLE = re.compile("-?[0-9]{1,10}")
 
 
 class State(StrEnum):
@@ -172,7 +175,7 @@ class Policy:
 
 def _whole(low: int, high: int) -> Any:
     def read(value: object) -> int:
-        number = int(value) if isinstance(value, str) and value.lstrip("-").isdecimal() and len(value) < 20 else value
+        number = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return number

@@ -11,13 +11,14 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 MICROSECONDS = 1_000_000
 MAX_DEPTH = 32
 MAX_DURATION = 10 * 366 * 86400.0  # seconds; beyond ten years it is a typing mistake
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 _SIZE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -77,7 +78,8 @@ def read_time(value: object) -> int:
     if moment is None or moment.tzinfo is None:
         raise ValueError('must be a time with its zone, such as "2030-01-31T08:00:00Z"')
     try:
-        delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+        # To UTC first: a time within years 1 to 9999 of its own zone may be outside them there.
+        delta = moment.astimezone(UTC) - _EPOCH
     except OverflowError as error:
         raise ValueError("must be a time in UTC's years 1 to 9999") from error
     return (delta.days * 86400 + delta.seconds) * MICROSECONDS + delta.microseconds
@@ -87,8 +89,8 @@ def format_time(microseconds: int | None) -> str | None:
     """RFC 3339 in UTC with microseconds; None stays None."""
     if microseconds is None:
         return None
-    seconds, rest = divmod(microseconds, MICROSECONDS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

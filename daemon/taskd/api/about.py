@@ -49,6 +49,7 @@ def _handler_json(handler: Handler) -> dict[str, Any]:
         "retries": handler.retries,
         "on_interrupt": handler.on_interrupt,
         "fields": handler.fields,
+        "limits": dict(services().limits(handler)),
         "default": handler.name == services().config().daemon.default_handler,
     }
 

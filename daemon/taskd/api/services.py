@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import cast
 
 from flask import current_app, request
 
-from ..config import Config
+from ..config import Config, Handler
 from ..errors import TooManyWaiters
 from ..inbox import Inbox
 from ..journal import Reader
@@ -63,6 +63,8 @@ class Services:
     waiting_room: WaitingRoom
     #: Reads the configuration again; raises ConfigError, and the old one stays.
     reload: Callable[[], None]
+    #: How each limit of a handler is kept.
+    limits: Callable[[Handler], Mapping[str, str]]
 
 
 def services() -> Services:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import JournalDamaged
 from ..task import State, Task
 from . import rows
-from .files import as_journal_error, inspect, open_reader
+from .files import as_journal_error, inspect, is_blank, open_reader
 
 #: Bytes up to which a journal is verified whole at each start: about 0.2 s.
 SMALL = 16 * 1024 * 1024
@@ -29,6 +29,8 @@ def check(path: Path) -> list[str]:
 
     Raises JournalError or its kinds where the file cannot be read as a journal at all.
     """
+    if is_blank(path):
+        return []
     inspect(path)
     try:
         with closing(open_reader(path)) as connection:
@@ -39,7 +41,7 @@ def check(path: Path) -> list[str]:
 
 def check_small(path: Path) -> None:
     """Verify a journal that is small enough; raises JournalDamaged with the first faults."""
-    if path.stat().st_size == 0 or path.stat().st_size > SMALL:
+    if is_blank(path) or path.stat().st_size > SMALL:
         return
     if faults := check(path):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

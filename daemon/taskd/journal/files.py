@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +20,8 @@ JOURNAL_FILE = "journal.db"
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x7461736B  # "task"
 
+#: The smallest page of a database.
+_PAGE = 512
 #: SQLite's ways of saying that the file is not what it should be.
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -50,7 +53,7 @@ def claim(directory: Path) -> int:
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes; a missing journal is made. Refuses a damaged or newer one untouched."""
-    if path.exists() and path.stat().st_size > 0:
+    if not is_blank(path):
         inspect(path)
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
@@ -88,17 +91,17 @@ def _text(stored: bytes) -> str:
     return stored.decode("utf-8", "replace")
 
 
+def is_blank(path: Path) -> bool:
+    """Whether nothing has been kept here yet: no file, an empty one, or one whose making was cut off."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    # SQLite takes a file of a few bytes for an empty database; it may be anybody's.
+    return _header(path) == (0, 0, 0) and path.stat().st_size >= _PAGE
+
+
 def inspect(path: Path) -> None:
     """Raise JournalNewer, JournalDamaged or JournalError unless this is a journal that we can work on."""
-    try:
-        connection = open_reader(path)
-        try:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise as_journal_error(path, error) from error
+    application, version, _ = _header(path)
     if application != APPLICATION_ID or version < 1:
         raise JournalDamaged(f"{path} is not a journal of taskd; nothing was changed. Move it away to start anew")
     if version > SCHEMA_VERSION:
@@ -106,6 +109,17 @@ def inspect(path: Path) -> None:
             f"{path} was written by a newer taskd (schema {version}, this one knows {SCHEMA_VERSION});"
             " nothing was changed. Install that version again, or restore a backup from before the upgrade"
         )
+
+
+def _header(path: Path) -> tuple[int, int, int]:
+    """Whose database it is, its schema's version, and how many tables and indexes it has."""
+    questions = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    try:
+        with closing(open_reader(path)) as connection:
+            application, version, tables = (connection.execute(sql).fetchone()[0] for sql in questions)
+            return application, version, tables
+    except sqlite3.Error as error:
+        raise as_journal_error(path, error) from error
 
 
 def as_journal_error(path: Path, error: sqlite3.Error) -> JournalError:

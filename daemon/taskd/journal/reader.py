@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import BatchNotFound, TaskNotFound
 from ..task import Attempt, Batch, Outcome, Task
 from . import rows
-from .files import open_reader
+from .files import as_journal_error, open_reader
 
 _TASK_COLUMNS = ", ".join(f"t.{name.strip()}" for name in rows.TASK_COLUMNS.split(","))
 _ATTEMPT_COLUMNS = ", ".join(f"a.{name.strip()}" for name in rows.ATTEMPT_COLUMNS.split(","))
@@ -81,15 +81,21 @@ class Reader:
     @contextmanager
     def _cursor(self, sql: str, *values: Any) -> Iterator[sqlite3.Cursor]:
         try:
+            # An open cursor would pin its snapshot, and the journal could not be checkpointed past it.
+            with self._connection() as connection, closing(connection.execute(sql, values)) as cursor:
+                yield cursor
+        except sqlite3.Error as error:
+            raise as_journal_error(self._path, error) from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = open_reader(self._path)
-        cursor = connection.execute(sql, values)
         try:
-            yield cursor
+            yield connection
         finally:
-            # An open cursor would pin its snapshot, and the journal could not be checkpointed past it.
-            cursor.close()
             try:
                 self._idle.put_nowait(connection)
             except queue.Full:

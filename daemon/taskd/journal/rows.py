@@ -42,7 +42,7 @@ def task_row(task: Task) -> Row:
         spec.queue,
         spec.priority,
         spec.label,
-        spec.timeout,
+        _real(spec.timeout),
         spec.max_attempts,
         spec.not_before,
         *(by.uid, by.gid, by.pid, by.user),
@@ -106,7 +106,7 @@ def attempt_row(attempt: Attempt, outcome: Outcome) -> Row:
         outcome.stdout,
         outcome.stderr,
         int(outcome.truncated),
-        outcome.cpu_seconds,
+        _real(outcome.cpu_seconds),
         outcome.max_rss,
     )
     return (*row, checksum(row))
@@ -147,6 +147,11 @@ def batch_of(row: Row) -> Batch:
     if checksum(row[:-1]) != row[-1]:
         raise _damaged(f"batch {row[0]}")
     return Batch(row[0], row[1], row[2], row[3], bool(row[4]))
+
+
+def _real(value: float | None) -> float | None:
+    # As SQLite gives it back: an integer becomes a double, and zero loses its sign. The checksum tells them apart.
+    return None if value is None else float(value) + 0.0
 
 
 def _damaged(what: str) -> JournalDamaged:

@@ -66,8 +66,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Open or make the journal at `path`; raises JournalError or its kinds, having changed nothing."""
-        if path.exists():
-            check_small(path)
+        check_small(path)
         self._connection = open_writer(path)
         self._finished: int = self._value("SELECT count(*) FROM tasks WHERE finished_at IS NOT NULL")
 

@@ -81,6 +81,7 @@ class FifoScheduler(Scheduler):
 
         def take_over() -> None:
             self._config = config
+            self._prune_at = self._clock.monotonic()
 
         self._inbox.put(_configure(config))
         self._inbox.call(take_over, ANSWER)
@@ -217,7 +218,9 @@ class FifoScheduler(Scheduler):
         task_changed(task, outcome)
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))
-            self._prune_at = self._prune_at or self._clock.monotonic() + PRUNE
+            # Also while the next look is far off: there may be too many before any is too old.
+            soon = self._clock.monotonic() + PRUNE
+            self._prune_at = min(self._prune_at or soon, soon)
 
     def _launch(self, task: Task) -> None:
         handler = self._config.handlers.get(task.spec.handler)

@@ -1,0 +1,108 @@
+"""The executor: starts, watches and kills attempts.
+
+Any thread may call `launch`, `end`, `kill_all` and `close`; everything is done, and reported, on the one thread called
+"executor", which sleeps until a process, a pipe, a worker or a timer has something for it. Invariant: exactly one
+report for each launch.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+from ..config import Handler
+from ..task import Outcome, Reason, Task
+from .attempt import Attempt, Bench, ExecutorSettings, OutputLog
+from .cgroup import Cgroups
+from .command import run_command
+from .function import Pool
+from .leftovers import end_leftovers
+from .limits import applied
+from .loop import Loop
+
+__all__ = ["Cgroups", "Executor", "ExecutorSettings", "OutputLog", "Report", "applied", "end_leftovers"]
+
+_log = logging.getLogger(__name__)
+
+
+class Report(Protocol):
+    """Takes what an attempt came to; called on the executor thread."""
+
+    def __call__(self, task_id: int, attempt: int, outcome: Outcome) -> None: ...
+
+
+class Executor(threading.Thread):
+    """Runs attempts."""
+
+    def __init__(self, report: Report, output_log: OutputLog, settings: ExecutorSettings) -> None:
+        super().__init__(name="executor", daemon=True)
+        self._report = report
+        self._loop = Loop()
+        self._bench = Bench(self._loop, settings, output_log, self._finished)
+        self._pool = Pool(self._bench)
+        self._attempts: dict[int, Attempt] = {}
+        self._closing = False
+
+    def launch(self, task: Task, handler: Handler) -> None:
+        """Start an attempt, number `task.attempt`; whatever is wrong with the handler is reported, not raised."""
+        if not self._loop.post(lambda: self._launch(task, handler)):
+            raise RuntimeError("the executor is closed")
+
+    def end(self, task_id: int) -> None:
+        """End the task's attempt: SIGTERM now, SIGKILL after its handler's kill_after; reported as interrupted."""
+        self._loop.post(lambda: self._end(task_id))
+
+    def kill_all(self) -> None:
+        """End everything at once with SIGKILL; reported as interrupted."""
+        self._loop.post(self._kill_all)
+
+    def close(self) -> None:
+        """End the idle workers and the thread, after the last attempt; one that still runs is killed."""
+        if self.is_alive():
+            self._loop.post(self._close)
+            self.join()
+        self._loop.close()
+
+    def run(self) -> None:
+        """Serve until closed."""
+        self._loop.run(self._done)
+
+    def _launch(self, task: Task, handler: Handler) -> None:
+        attempt = self._attempts[task.id] = Attempt(self._bench, task, handler)
+        try:
+            if self._closing:
+                attempt.refuse("the daemon is stopping")
+            elif handler.command:
+                run_command(self._bench, attempt)
+            else:
+                self._pool.run(attempt)
+        except Exception as error:
+            _log.exception("an attempt could not be started", extra={"TASK_ID": task.id})
+            attempt.kill()
+            attempt.refuse(f"the attempt cannot be started: {error}")
+
+    def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        del self._attempts[attempt.task.id]
+        try:
+            self._report(attempt.task.id, attempt.task.attempt, outcome)
+        except Exception:
+            _log.exception("a report was not taken", extra={"TASK_ID": attempt.task.id})
+
+    def _end(self, task_id: int) -> None:
+        if attempt := self._attempts.get(task_id):
+            attempt.end(Reason.INTERRUPTED)
+
+    def _kill_all(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.kill()
+        self._pool.kill()
+
+    def _close(self) -> None:
+        self._closing = True
+        for attempt in self._attempts.values():
+            attempt.kill()
+        self._pool.retire_idle()
+
+    def _done(self) -> bool:
+        return self._closing and not self._attempts and self._pool.empty

@@ -1,0 +1,262 @@
+"""Attempts of function handlers: warm worker processes, kept for each handler and used again.
+
+The executor thread alone calls this. Small packets go over a socketpair, and whatever is large, or must belong to one
+task alone, goes as a descriptor beside them: payload, output pipes, answer. Invariant: a worker has one task at a
+time, and a task that was handed to it is finished by its answer or by its end, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections import deque
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..config import Handler
+from ..task import Outcome, Reason
+from .attempt import Attempt, Bench, advise, base_environment, memory_file
+from .limits import enclose
+from .loop import Timer
+from .output import Output
+from .process import Child, Descriptors, Exit
+
+_PROGRAM = Path(__file__).with_name("worker.py")
+#: Attempts of one worker whose output is still read, because something that they left behind holds it open.
+_MANY_LATE = 16
+
+
+class Pool:
+    """The workers, idle and at work."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._workers: set[Worker] = set()
+        self._idle: dict[str, list[Worker]] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether every worker has ended."""
+        return not self._workers
+
+    def run(self, attempt: Attempt) -> None:
+        """Hand the attempt to a worker, or report why that cannot be."""
+        worker = self._take(attempt.handler)
+        try:
+            worker = worker or self._start(attempt)
+            worker.work_on(attempt)
+        except OSError as error:
+            attempt.refuse(f"the worker cannot be started: {_why_not(error, attempt.handler)}")
+            if worker:
+                worker.rest()
+        except ValueError as error:
+            attempt.refuse(f"the worker cannot be started: {error}")
+
+    def retire_idle(self) -> None:
+        """End the workers that have nothing to do."""
+        for worker in list(chain.from_iterable(self._idle.values())):
+            worker.retire()
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        for worker in self._workers:
+            worker.kill()
+
+    def rest(self, worker: Worker) -> None:
+        """Keep a worker for the next task."""
+        self._idle.setdefault(worker.handler.name, []).append(worker)
+
+    def forget(self, worker: Worker) -> None:
+        """Use a worker no more; `ended` follows."""
+        if worker in (idle := self._idle.get(worker.handler.name, [])):
+            idle.remove(worker)
+
+    def ended(self, worker: Worker) -> None:
+        """Note that its process is gone."""
+        self.forget(worker)
+        self._workers.discard(worker)
+
+    def _take(self, handler: Handler) -> Worker | None:
+        # The one used last comes first, so that those too many grow old and end.
+        idle = self._idle.get(handler.name, [])
+        while idle:
+            worker = idle.pop()
+            if worker.handler == handler:
+                return worker
+            worker.retire()  # the configuration has changed under it
+        return None
+
+    def _start(self, attempt: Attempt) -> Worker:
+        worker = Worker(self._bench, self, attempt)
+        self._workers.add(worker)
+        return worker
+
+
+class Worker:
+    """One worker process, as the daemon sees it."""
+
+    def __init__(self, bench: Bench, pool: Pool, first: Attempt) -> None:
+        """Start it; what it prints while it starts belongs to its first attempt."""
+        self.handler = first.handler
+        self._bench = bench
+        self._pool = pool
+        self._attempt: Attempt | None = None
+        self._taken = 0
+        self._cpu_seconds = 0.0
+        self._timer: Timer | None = None
+        self._late: deque[Output] = deque()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._child = self._start(theirs, first.output)
+            except (OSError, ValueError):
+                self._socket.close()
+                raise
+        self._socket.setblocking(False)
+        bench.loop.watch(self._socket.fileno(), self._answered)
+        bench.loop.watch(self._child.pidfd, self._ended)
+
+    def work_on(self, attempt: Attempt) -> None:
+        """Hand it a task; raises OSError when there are no descriptors left for that, and has then taken nothing."""
+        with ExitStack() as opened:
+            payload = memory_file(attempt.task.spec.payload.encode())
+            opened.callback(os.close, payload)
+            output = attempt.output
+            opened.callback(output.close_writers)
+            self._cancel_timer()
+            self._attempt = attempt
+            self._taken += 1
+            attempt.begin(self._child)
+            self._send(_variables(attempt), [payload, output.stdout.writer, output.stderr.writer])
+
+    def rest(self) -> None:
+        """Wait for the next task, for as long as the handler allows."""
+        self._cancel_timer()
+        self._timer = self._bench.loop.after(self.handler.worker_idle, self.retire)
+        self._pool.rest(self)
+
+    def retire(self) -> None:
+        """Let it end: it does when its socket closes. Kill it if it takes too long."""
+        self._pool.forget(self)
+        self._hang_up()
+        self._cancel_timer()
+        self._timer = self._bench.loop.after(self.handler.kill_after, self._child.kill)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._pool.forget(self)
+        self._child.kill()
+
+    def _start(self, theirs: socket.socket, output: Output) -> Child:
+        command = [sys.executable, "-P", str(_PROGRAM), self.handler.function, str(os.getpid())]
+        environment = base_environment(self.handler, self._bench.settings)
+        environment |= {"PYTHONUNBUFFERED": "1", "TASKD_WORKER": "1"}
+        if self.handler.python_path:
+            environment["PYTHONPATH"] = ":".join(self.handler.python_path)
+        descriptors = Descriptors(theirs.fileno(), output.stdout.writer, output.stderr.writer)
+        enclosed, cgroup = enclose(command, self.handler, self._bench.settings.cgroups, "worker")
+        return Child(enclosed, self.handler.working_directory, environment, descriptors, cgroup)
+
+    def _send(self, packet: bytes, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._socket, [packet], descriptors)
+        except OSError:
+            # It listens no more: its end, which is then near, is what becomes of the attempt.
+            self._child.kill()
+
+    def _answered(self) -> None:
+        attempt, outcome = self._attempt, self._receive()
+        if attempt is None or outcome is None or attempt.cut:
+            # It closed its socket, spoke out of turn or answers too late: of no more use.
+            self._hang_up()
+            self._child.kill()
+            return
+        self._attempt = None
+        self._cpu_seconds += outcome.cpu_seconds or 0.0
+        attempt.output.drain()
+        self._read_on(attempt.output)
+        attempt.finish(outcome, keep_reading=True)
+        if outcome.reason is Reason.NOT_STARTED or self._taken >= self.handler.worker_tasks:
+            self.retire()
+        else:
+            self.rest()
+
+    def _receive(self) -> Outcome | None:
+        try:
+            _, descriptors, _, _ = socket.recv_fds(self._socket, 64, 1)
+            with open(descriptors[0], "rb") as answer:
+                answer.seek(0)
+                return _outcome(json.loads(answer.read()))
+        except (OSError, ValueError, TypeError, IndexError):
+            return None
+
+    def _read_on(self, output: Output) -> None:
+        # A process that the function left behind may print for as long as it likes, into its own task's log lines.
+        self._late = deque(late for late in self._late if late.open)
+        if output.open:
+            self._late.append(output)
+        if len(self._late) > _MANY_LATE:
+            self._late.popleft().close()
+
+    def _ended(self) -> None:
+        if self._attempt and self._socket.fileno() >= 0:
+            self._answered()  # it may have answered before it ended
+        self._bench.loop.unwatch(self._child.pidfd)
+        exit_ = self._child.reap()
+        self._hang_up()
+        self._cancel_timer()
+        for output in self._late:
+            output.close()
+        self._pool.ended(self)
+        if attempt := self._attempt:
+            attempt.output.drain()
+            attempt.finish(_death(exit_, self._cpu_seconds))
+
+    def _hang_up(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._bench.loop.unwatch(self._socket.fileno())
+            self._socket.close()
+
+    def _cancel_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+
+def _variables(attempt: Attempt) -> bytes:
+    task = attempt.task
+    variables = {
+        "TASKD_TASK_ID": str(task.id),
+        "TASKD_ATTEMPT": str(task.attempt),
+        "TASKD_HANDLER": task.spec.handler,
+        "TASKD_BATCH_ID": None if task.batch is None else str(task.batch),
+    }
+    return json.dumps(variables).encode()
+
+
+def _outcome(answer: dict[str, Any]) -> Outcome:
+    reason = answer.pop("reason", None)
+    return Outcome(reason=reason and Reason(reason), **answer)
+
+
+def _death(exit_: Exit, cpu_seconds_before: float) -> Outcome:
+    killed = exit_.signal is not None
+    how = f"was killed by {exit_}" if killed else f"ended with {exit_}"
+    return Outcome(
+        False,
+        Reason.SIGNAL if killed else Reason.EXIT,
+        f"the worker {how} before it answered",
+        exit_status=exit_.status,
+        signal=exit_.signal,
+        cpu_seconds=max(0.0, exit_.cpu_seconds - cpu_seconds_before),
+        max_rss=exit_.max_rss,
+    )
+
+
+def _why_not(error: OSError, handler: Handler) -> str:
+    if error.filename == handler.working_directory:
+        return f"the working directory {error.filename} cannot be entered ({error.strerror}); create it or name another"
+    return advise(error)

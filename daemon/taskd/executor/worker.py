@@ -1,0 +1,217 @@
+"""The program of a worker: calls one Python function again and again, one task at a time.
+
+Run by its path, so that none of the daemon is imported, with the function ("module:callable") and the daemon's
+process id as arguments and a socket as stdin. For each task a packet brings three descriptors: the payload, and the
+pipes that are stdout and stderr until the function has answered; a packet with the answer in a memory file goes
+back. Invariant: what is printed goes to the task that printed it, or nowhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PACKET = 4096
+_LONGEST_TEXT = 16 * 1024
+_LARGEST_RESULT = 16 * 1024 * 1024
+
+_libc = ctypes.CDLL(None)
+
+
+class _Printer(io.FileIO):
+    """A standard stream that is deaf to the threads that earlier tasks left behind."""
+
+    leftover: frozenset[object] = frozenset()
+
+    def write(self, data: Any) -> int:
+        if _Printer.leftover and _threading().current_thread() in _Printer.leftover:
+            return len(data)
+        return super().write(data)
+
+
+class _Worker:
+    def __init__(self, channel: socket.socket, target: str) -> None:
+        self._channel = channel
+        self._target = target
+        self._pid = os.getpid()
+        self._nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(self._nowhere, 0)
+
+    def serve(self) -> None:
+        """Work until the daemon closes its end, or the function turns out not to exist."""
+        function: Callable[[Any], Any] | None = None
+        while task := self._receive():
+            before = _cpu_seconds()
+            try:
+                function = function or _load(self._target)
+                answer = _call(function, task["payload"])
+            except _LoadError as error:
+                answer = {**_failure(error.__cause__ or error), "reason": "not_started", "message": str(error)}
+            if os.getpid() != self._pid:
+                os._exit(0)  # a copy that the function forked and let return: it has no say here
+            self._answer({**answer, "cpu_seconds": _cpu_seconds() - before, "max_rss": _peak_kibibytes()})
+            if function is None:
+                return
+
+    def _receive(self) -> dict[str, Any] | None:
+        packet, descriptors, _, _ = socket.recv_fds(self._channel, _PACKET, 3)
+        if not packet:
+            return None
+        payload, stdout, stderr = descriptors
+        with open(payload, "rb") as file:
+            task = {"payload": json.loads(file.read())}
+        self._point(stdout, stderr)
+        os.close(stdout)
+        os.close(stderr)
+        for name, value in json.loads(packet).items():
+            _set_variable(name, value)
+        _Printer.leftover = _other_threads()
+        return task
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the function may have closed or replaced it
+                stream.flush()
+        _libc.fflush(None)
+        # Before the answer, which ends the task: what comes now belongs to no task.
+        self._point(self._nowhere, self._nowhere)
+        with open(os.memfd_create("taskd"), "wb") as file:
+            file.write(json.dumps(answer, ensure_ascii=False).encode())
+            file.flush()
+            socket.send_fds(self._channel, [b"answer"], [file.fileno()])
+
+    def _point(self, stdout: int, stderr: int) -> None:
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+
+
+class _LoadError(Exception):
+    """The function is not there."""
+
+
+def _load(target: str) -> Callable[[Any], Any]:
+    module, _, path = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except BaseException as error:  # a module may raise anything, SystemExit too
+        raise _LoadError(f"{target} cannot be imported: {type(error).__name__}: {_text_of(error)}") from error
+    if not callable(found):
+        message = f"{target} is a {type(found).__name__}, not a function"
+        raise _LoadError(message) from TypeError(message)
+    return found  # type: ignore[no-any-return]
+
+
+def _call(function: Callable[[Any], Any], payload: Any) -> dict[str, Any]:
+    from taskd.values import dump_json  # noqa: PLC0415  (main has just told Python where it lies)
+
+    try:
+        value = function(payload)
+    except BaseException as error:  # SystemExit ends the task, not the worker
+        return {**_failure(error), "reason": "exception"}
+    try:
+        result = dump_json(value)
+    except Exception as error:
+        kind = type(value).__name__
+        return _bad_result(f"the function answered a {kind}, which is not JSON: {_text_of(error)}")
+    if len(result) > _LARGEST_RESULT:
+        return _bad_result("the function's result is larger than 16 MiB; write it to a file and answer where that is")
+    return {"succeeded": True, "result": result}
+
+
+def _bad_result(message: str) -> dict[str, Any]:
+    return {"succeeded": False, "reason": "bad_result", "message": message}
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    import traceback  # noqa: PLC0415  (only when it is needed: a worker is to start quickly)
+
+    kind = type(error)
+    # The first frame is ours.
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    text = "".join(traceback.format_exception(kind, error, frames))
+    return {
+        "succeeded": False,
+        "message": _text_of(error) or kind.__name__,
+        "error_type": kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
+        "traceback": _bytes_of(text)[-_LONGEST_TEXT:].decode("utf-8", "ignore"),
+    }
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return _bytes_of(str(error))[:_LONGEST_TEXT].decode("utf-8", "ignore")
+    except Exception:
+        return "its message cannot be shown: str() of it fails"
+
+
+def _bytes_of(text: str) -> bytes:
+    # A lone surrogate can be kept nowhere.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _threading() -> Any:
+    return sys.modules.get("threading")
+
+
+def _other_threads() -> frozenset[object]:
+    # Without the module imported there are no threads that print by themselves.
+    threading = _threading()
+    return frozenset(threading.enumerate()) - {threading.current_thread()} if threading else frozenset()
+
+
+def _cpu_seconds() -> float:
+    own, waited_for = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + waited_for.ru_utime + waited_for.ru_stime
+
+
+def _peak_kibibytes() -> int | None:
+    # ru_maxrss would include the peak of the daemon, whose memory this process shared until it was executed.
+    with open("/proc/self/status", "rb") as status:
+        return next((int(line.split()[1]) for line in status if line.startswith(b"VmHWM:")), None)
+
+
+def _standard_stream(descriptor: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        _Printer(descriptor, "w", closefd=False),
+        encoding="utf-8",
+        errors="backslashreplace",
+        write_through=True,
+    )
+
+
+def main() -> None:
+    """Serve the daemon that started this process."""
+    target, daemon = sys.argv[1:]
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(daemon):
+        return  # it had died before it could take us along
+    # Last, so that nothing of a handler's own python_path or of the standard library is hidden by what lies there.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    faulthandler.enable()
+    sys.stdout, sys.stderr = _standard_stream(1), _standard_stream(2)
+    _Worker(socket.socket(fileno=os.dup(0)), target).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -86,9 +86,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             self.server.watch.forget(self._fileno)
         super().del_channel(map)
 
+    @property
+    def open(self) -> bool:
+        """Whether it is still the loop's."""
+        return self._fileno is not None
+
+    @property
+    def free_since(self) -> float:
+        """When, by the monotonic clock, the last request was served, or the client connected."""
+        return self._free
+
     def settle(self) -> bool:
         """Have the loop wait for what is wanted now; answers whether the connection is open at all."""
-        if self._fileno is None:
+        if not self.open:
             return False
         self.server.watch.settle(self._fileno, self)
         return True

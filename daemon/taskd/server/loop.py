@@ -23,6 +23,8 @@ from .pool import Pool
 
 #: Threads that are left for others when all waiters wait.
 SPARE_THREADS = 32
+#: Seconds that a connection must have been idle to be closed at a stop.
+QUIET = 0.5
 #: Threads of an idle server.
 FIRST_THREADS = 4
 
@@ -35,7 +37,7 @@ class Server(threading.Thread):
         settings = dataclasses.replace(settings, connections=reserve_descriptors(settings.connections))
         #: How often the loop has turned.
         self.turns = 0
-        self._stop_at = math.inf
+        self._stop_at = self._drains_since = math.inf
         #: When the first deadline comes, or came: a connection that was closed since still counts.
         self._next_sweep = math.inf
         self._pool = Pool(settings.waiting_threads + SPARE_THREADS, least=FIRST_THREADS)
@@ -87,6 +89,7 @@ class Server(threading.Thread):
 
     def _begin_stop(self, stop_at: float) -> None:
         self._stop_at = min(self._stop_at, stop_at)
+        self._drains_since = min(self._drains_since, time.monotonic())
         self._acceptor.drain()
         # Connections that are idle already do not touch themselves.
         self._next_sweep = -math.inf
@@ -103,7 +106,9 @@ class Server(threading.Thread):
                 if isinstance(dispatcher, Channel):
                     self._acceptor.watch.touch(dispatcher)
         for channel in self._acceptor.settle():
-            self._look_at(channel)
+            # It may stand there twice, and have been closed the first time.
+            if channel.open:
+                self._look_at(channel)
         if time.monotonic() >= self._next_sweep:
             self._sweep()
 
@@ -119,11 +124,13 @@ class Server(threading.Thread):
             self._look_at(channel)
 
     def _look_at(self, channel: Channel) -> None:
-        """End a connection that has had its time, or, while draining, that nobody is waiting for."""
+        """End a connection that has had its time, or, while draining, that nobody has used for a moment."""
         deadline = channel.deadline()
-        if deadline <= time.monotonic():
-            channel.expire()
-        elif self._acceptor.draining and channel.idle:
-            channel.handle_close()
-        else:
+        if self._acceptor.draining and channel.idle:
+            # A client that is about to send would lose its request: it gets the time to, and then an answer that
+            # says that the connection closes.
+            deadline = min(deadline, max(self._drains_since, channel.free_since) + QUIET)
+        if deadline > time.monotonic():
             self._next_sweep = min(self._next_sweep, deadline)
+        else:
+            channel.expire()

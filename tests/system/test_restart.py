@@ -1,0 +1,104 @@
+"""Restarts under load: no client fails to connect, no answer is lost, no accepted task is missing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from helpers import eventually
+
+from .box import SOCKET, Box
+from .load import Books, clients
+
+pytestmark = pytest.mark.system
+
+TIMES = 10
+#: A handler that is done at once, and one that leaves a mark.
+QUICK = '[queues.quick]\nconcurrency = 4\n[handlers.quick]\nfunction = "taskd.shipped:log"\nqueue = "quick"\n'
+TARGET = "/task?handler=quick"
+
+
+@pytest.fixture(scope="module")
+def busy(box: Box) -> Box:
+    """The box with a handler for the clients' many tasks."""
+    box.write("/etc/taskd/conf.d/quick.toml", QUICK)
+    box.systemctl("reload", "taskd")
+    return box
+
+
+def more(books: Books, count: int = 20) -> None:
+    """Wait until so many more tasks have been accepted."""
+    before = len(books.accepted)
+    eventually(lambda: len(books.accepted) >= before + count, 20)
+
+
+def all_done(box: Box, books: Books) -> None:
+    """Every accepted task is there, and comes to its end."""
+    eventually(lambda: not any(box.ask("/health")["counts"][state] for state in ("queued", "running")), 60)
+    assert len(set(books.accepted)) == len(books.accepted)
+    rows = box.output(
+        "python3",
+        "-c",
+        "import sqlite3; print(*[r[0] for r in sqlite3.connect('file:/var/lib/taskd/journal.db?mode=ro', uri=True)"
+        ".execute(\"select id from tasks where state = 'succeeded'\")])",
+    )
+    assert set(books.accepted) <= set(map(int, rows.split()))
+
+
+def test_restart_under_load(busy: Box) -> None:
+    """Ten restarts: every connect succeeds, every request is answered, every accepted task runs."""
+    with clients(busy.path(SOCKET), TARGET) as books:
+        for _ in range(TIMES):
+            more(books)
+            busy.systemctl("restart", "taskd")
+        more(books)
+    assert (books.failed_connects, books.lost_answers) == ([], [])
+    assert set(books.refused) <= {"'draining'"}
+    all_done(busy, books)
+
+
+def test_kill_under_load(busy: Box) -> None:
+    """Ten times kill -9: every connect succeeds, and every accepted task runs."""
+    with clients(busy.path(SOCKET), TARGET) as books:
+        for _ in range(TIMES):
+            more(books)
+            before = busy.main_pid()
+            busy.kill_daemon(signal.SIGKILL)
+            eventually(lambda before=before: busy.property("MainPID") not in ("0", str(before)), 20)
+            more(books)
+    assert books.failed_connects == []
+    all_done(busy, books)
+
+
+def test_upgrade_and_downgrade_under_load(own_box: Box, deb: Path, newer_deb: Path) -> None:
+    """A newer package, and back: every connect succeeds, every request is answered, every accepted task runs."""
+    own_box.write("/etc/taskd/conf.d/quick.toml", QUICK)
+    own_box.systemctl("reload", "taskd")
+    with clients(own_box.path(SOCKET), TARGET) as books:
+        for file in (newer_deb, deb):
+            more(books)
+            own_box.install(f"/dist/{file.name}")
+            more(books)
+            assert own_box.systemctl("is-active", "taskd") == "active"
+    assert (books.failed_connects, books.lost_answers) == ([], [])
+    all_done(own_box, books)
+
+
+def test_stop_drains_past_its_timeout(busy: Box) -> None:
+    """A task that takes longer than TimeoutStopSec, and not longer than stop_grace, finishes before the stop ends."""
+    busy.drop_in("short", "[Service]\nTimeoutStopSec=1s\n")
+    busy.systemctl("restart", "taskd")
+    try:
+        task = busy.ask("/task?handler=demo", {"step": 0.3})
+        eventually(lambda: busy.ask(f"/tasks/{task['id']}")["state"] == "running")
+        busy.systemctl("stop", "taskd")
+        assert busy.property("Result") == "success"
+        busy.systemctl("start", "taskd")
+        ended = busy.ask(f"/tasks/{task['id']}")
+        assert (ended["state"], ended["attempt"]) == ("succeeded", 1)
+    finally:
+        busy.run("rm", "-r", "/etc/systemd/system/taskd.service.d")
+        busy.systemctl("daemon-reload")
+        busy.systemctl("restart", "taskd")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attempts import Runner, descriptors, enclosure
-from fakes import Rig, config
+from fakes import Rig, Site, config
 from taskd.config import Config
 from taskd.scheduler import Clock
 
@@ -38,3 +38,13 @@ def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner]:
         yield runner
         runner.executor.close()
         assert descriptors() == before
+
+
+@pytest.fixture
+def sites(rigs: Callable[..., Rig]) -> Callable[..., Site]:
+    """Make the API before a started scheduler."""
+
+    def make(settings: Config | None = None, waiters: int = 100, kind: str = "fifo") -> Site:
+        return Site(rigs(kind, settings).start(), waiters)
+
+    return make

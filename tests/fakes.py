@@ -1,5 +1,5 @@
 """What stands in for the world: a clock that is moved by hand, an executor that is told what attempts come to, a disk
-that fails when asked to; and Rig, a real scheduler with its journal around them.
+that fails when asked to. Rig is a real scheduler with its journal around them, Site the API before it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,15 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from taskd.api import Services, WaitingRoom, create_app
 from taskd.config import Config, Handler, Queue
 from taskd.events import Submit, Turn
 from taskd.inbox import Inbox
@@ -20,6 +25,7 @@ from taskd.scheduler import KINDS, Clock
 from taskd.synchronizer import JobsSynchronizer
 from taskd.task import Outcome, Reason, Spec, Task
 from taskd.template import Template
+from taskd.values import dump_json
 
 PATIENCE = 20.0
 START = 1_800_000_000_000_000
@@ -216,3 +222,56 @@ class Rig:
         """Close the journal."""
         self.reader.close()
         self.journal.close()
+
+
+class Site:
+    """The API before a scheduler, asked through Flask's client."""
+
+    def __init__(self, rig: Rig, waiters: int = 100) -> None:
+        self.rig = rig
+        #: Called by POST /reload.
+        self.reload: Callable[[], None] = lambda: None
+        services = Services(
+            inbox=rig.inbox,
+            reader=rig.reader,
+            config=lambda: rig.config,
+            status=lambda: rig.scheduler.status,
+            waiting_room=WaitingRoom(waiters),
+            reload=self._reload,
+            limits=lambda handler: {"timeout": f"of {handler.name}"},
+        )
+        self.app = create_app(services)
+
+    def _reload(self) -> None:
+        self.reload()
+
+    @property
+    def client(self) -> FlaskClient:
+        """A client of one's own, for any thread."""
+        return self.app.test_client()
+
+    def get(self, path: str, **more: Any) -> TestResponse:
+        """GET."""
+        return self.client.get(path, **{"buffered": True, **more})
+
+    def post(self, path: str, body: object = None, **more: Any) -> TestResponse:
+        """POST a value as JSON, or bytes as they are."""
+        data = body if isinstance(body, bytes) else dump_json(body).encode()
+        return self.client.post(path, **{"data": data, "content_type": "application/json", "buffered": True, **more})
+
+    def rows(self) -> int:
+        """How many tasks the journal has, to a connection of its own."""
+        with closing(sqlite3.connect(self.rig.path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM tasks").fetchone()[0])
+
+
+def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    """Answer the problem document, after a look at what every one of them must have."""
+    document: dict[str, Any] = response.get_json()
+    assert (response.status_code, document["code"]) == (status, code), document
+    assert response.content_type == "application/problem+json"
+    assert list(document)[:5] == ["type", "title", "status", "code", "detail"]
+    assert document["status"] == status
+    assert len(document["detail"]) > 10
+    assert response.headers.getlist("Content-Type") == ["application/problem+json"]
+    return document

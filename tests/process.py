@@ -254,12 +254,11 @@ class Taskd:
         """End it, and clean up."""
         for client in self._clients:
             client.close()
-        if self._process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        # Asked twice it ends its attempts at once: killed, it would leave them behind.
+        for end in (self.process.terminate, self.process.terminate, self.process.kill) if self._process else ():
+            end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
         self.manager.close()
 
 

@@ -25,6 +25,11 @@ def result(outcome: Outcome) -> Any:
     return json.loads(outcome.result)
 
 
+def pipes() -> int:
+    links = (Path("/proc/self/fd", number) for number in os.listdir("/proc/self/fd"))
+    return sum(link.is_symlink() and str(link.readlink()).startswith("pipe:") for link in links)
+
+
 def pid_of_worker(runner: Runner, **settings: Any) -> int:
     return int(result(runner.run(function("whoami", **settings)))["pid"])
 
@@ -97,6 +102,14 @@ def test_truncated_output(tmp_path: Path) -> None:
     outcome = runner.run(function("speak"), "word")
     runner.executor.close()
     assert (outcome.stdout, outcome.stderr, outcome.truncated) == (b"bc\n", b"rr\n", True)
+
+
+def test_pipes_of_each_task(runner: Runner) -> None:
+    """A task's pipes are closed when it is reported: between tasks a worker prints into nothing."""
+    before = pipes()
+    for _ in range(2):
+        assert runner.run(function("speak"), "word").succeeded
+        assert pipes() == before
 
 
 def test_mimicry(runner: Runner) -> None:
@@ -319,11 +332,13 @@ def test_defiance(runner: Runner) -> None:
 
 def test_late_answer(runner: Runner) -> None:
     """A function that answers once it is asked to end was interrupted all the same."""
-    task = runner.launch(function("answer_late"))
+    pid = result(runner.run(CHOOSE, ["whoami", None]))["pid"]
+    task = runner.launch(CHOOSE, ["answer_late", None])
     assert runner.line() == b"waiting"
     runner.executor.end(task)
     outcome = runner.outcome(task)
     assert (outcome.succeeded, outcome.reason, outcome.result) == (False, Reason.INTERRUPTED, None)
+    assert result(runner.run(CHOOSE, ["whoami", None]))["pid"] != pid
 
 
 def test_child_left_behind(runner: Runner, tmp_path: Path) -> None:

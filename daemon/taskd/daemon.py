@@ -36,8 +36,8 @@ from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
-#: Seconds for sending the last answers at a stop.
-FAREWELL = 5.0
+#: Seconds for sending the last answers at a stop: a thousand of them take two or three on a busy machine.
+FAREWELL = 10.0
 #: Seconds that a request waits for a reload.
 RELOAD = 30.0
 #: Seconds between two STATUS= at the least, and between two EXTEND_TIMEOUT_USEC= while draining.

@@ -7,17 +7,34 @@ wait; what may be waited for long takes a place in the waiting room first.
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.routing import BaseConverter, Map
 
 from . import about, batches, control, problems, tasks
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
 
+#: Ids are SQLite integers; what is larger never was one.
+_MAX_ID = 2**63 - 1
+
+
+class Id(BaseConverter):
+    """A number in a path, however long: one that is too large stands for the largest, which is nobody's."""
+
+    regex = "[0-9]+"
+
+    def to_python(self, value: str) -> int:
+        """Read it."""
+        # int() of thousands of digits would raise.
+        return min(int(value[:30]), _MAX_ID)
+
 
 def create_app(services: Services) -> Flask:
     """Make the WSGI application."""
     app = Flask("taskd", static_folder=None)
     app.extensions["taskd"] = services
+    # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
+    app.url_map = Map(converters={"id": Id}, merge_slashes=False)
     for module in (about, tasks, batches, control):
         app.register_blueprint(module.blueprint)
     problems.register(app)

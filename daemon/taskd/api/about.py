@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, current_app
@@ -27,7 +28,7 @@ def get_root() -> Response:
     for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
         doc = current_app.view_functions[rule.endpoint].__doc__ or ""
         methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        path = rule.rule.replace("<int:task_id>", "{id}").replace("<int:batch_id>", "{id}")
+        path = re.sub("<id:[a-z_]+>", "{id}", rule.rule)
         paths.append({"path": path, "methods": methods, "about": doc.partition("\n")[0]})
     return answer({"name": "taskd", "version": __version__, "paths": paths, "extensions": []})
 

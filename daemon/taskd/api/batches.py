@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from ..errors import BatchNotFound, Draining, NotFound, ValidationFailed
+from ..errors import Draining, NotFound, ValidationFailed
 from ..events import Submit
 from ..journal import Reader, Record
 from ..synchronizer import Finished, JobsSynchronizer
@@ -127,13 +127,11 @@ def _json_list(items: Iterator[dict[str, Any]]) -> Iterator[str]:
     yield "]\n"
 
 
-@blueprint.get("/batches/<int:batch_id>")
+@blueprint.get("/batches/<id:batch_id>")
 def get_batch(batch_id: int) -> Response:
     """One batch, with its tasks. `?wait=SECONDS`"""
     at = services()
     wait = read_query({"wait": read_duration}).get("wait")
-    if batch_id > 2**63 - 1:
-        raise BatchNotFound
     batch, records = at.reader.batch(batch_id), at.reader.records(batch_id)
     if wait and _unfinished(records):
         _wait_for(batch_id, [task.id for task in _unfinished(records)], wait)

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ..errors import Draining, TaskNotFound
+from ..errors import Draining
 from ..events import Submit
 from ..journal import Record
 from ..synchronizer import JobsSynchronizer
@@ -19,8 +19,6 @@ from .services import released_by_disconnect, services
 blueprint = Blueprint("tasks", __name__)
 
 _WAIT = {"wait": read_duration}
-#: Ids are SQLite integers; what is larger never was one.
-_MAX_ID = 2**63 - 1
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
@@ -64,13 +62,11 @@ def post_tasks() -> Response:
     return answer({"success": "OK", "ids": [task.id for task in tasks]}, 202)
 
 
-@blueprint.get("/tasks/<int:task_id>")
+@blueprint.get("/tasks/<id:task_id>")
 def get_task(task_id: int) -> Response:
     """One task, with its attempts. `?wait=SECONDS`"""
     at = services()
     wait = read_query(_WAIT).get("wait")
-    if task_id > _MAX_ID:
-        raise TaskNotFound
     record = at.reader.record(task_id)
     if wait and not record.task.state.final:
         _wait_for(task_id, wait)

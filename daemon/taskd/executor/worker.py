@@ -27,8 +27,6 @@ _PACKET = 4096
 _LONGEST_TEXT = 16 * 1024
 _LARGEST_RESULT = 16 * 1024 * 1024
 
-_libc = ctypes.CDLL(None)
-
 
 class _Printer(io.FileIO):
     """A standard stream that is deaf to the threads that earlier tasks left behind."""
@@ -84,7 +82,6 @@ class _Worker:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # the function may have closed or replaced it
                 stream.flush()
-        _libc.fflush(None)
         # Before the answer, which ends the task: what comes now belongs to no task.
         self._point(self._nowhere, self._nowhere)
         with open(os.memfd_create("taskd"), "wb") as file:
@@ -203,7 +200,7 @@ def _standard_stream(descriptor: int) -> io.TextIOWrapper:
 def main() -> None:
     """Serve the daemon that started this process."""
     target, daemon = sys.argv[1:]
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(daemon):
         return  # it had died before it could take us along
     # Last, so that nothing of a handler's own python_path or of the standard library is hidden by what lies there.

@@ -182,8 +182,7 @@ class FifoScheduler(Scheduler):
     def _undo(self, error: CommitFailed, events: Sequence[Event]) -> None:
         draining = self._core.draining
         self._restore()
-        if draining:
-            self._pending.append(Drain())
+        self._core.draining = draining
         for event in events:
             if isinstance(event, Submit):
                 _ticket(event.request).answer.set_exception(_refusal(error))

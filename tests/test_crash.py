@@ -1,0 +1,173 @@
+"""kill -9: what was acknowledged survives, no attempt is started twice, and the next start needs no help."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from helpers import eventually
+from process import PATIENCE, Taskd
+
+ROUNDS = 20
+CLIENTS = 4
+
+CONFIG = """
+[queues.default]
+concurrency = 4
+
+[handlers.note]
+command = ["/bin/sh", "-c", 'echo "$TASKD_TASK_ID $TASKD_ATTEMPT" >> {directory}/ran']
+
+[handlers.alone]
+# Whoever comes while another one of these still lives ends with 9.
+command = ["/usr/bin/flock", "--nonblock", "--conflict-exit-code=9", "{directory}/alone", "/bin/sh", "-c",
+           'echo "$TASKD_ATTEMPT" >> {directory}/ran; until test -e {directory}/enough; do sleep 0.05; done']
+
+[handlers.function]
+function = "stuck:wait"
+python_path = ["{directory}"]
+
+[handlers.once]
+command = ["/bin/sh", "-c", 'echo "$TASKD_ATTEMPT" >> {directory}/ran; exec sleep 600']
+on_interrupt = "fail"
+"""
+FUNCTION = """
+import fcntl, os, pathlib, time
+
+def wait(directory):
+    here = pathlib.Path(directory)
+    held = open(here / "alone", "w")
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(here / "ran", "a") as ran:
+        print(os.environ["TASKD_ATTEMPT"], file=ran)
+    while not (here / "enough").exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def taskd(tmp_path: Path) -> Iterator[Taskd]:
+    """A daemon that does not run yet."""
+    taskd = Taskd(tmp_path, CONFIG.format(directory=tmp_path))
+    (tmp_path / "stuck.py").write_text(FUNCTION)
+    yield taskd
+    (tmp_path / "enough").touch()
+    taskd.close()
+
+
+class Round:
+    """Clients that post tasks until the daemon is gone, and its end after so many acknowledgements."""
+
+    def __init__(self, taskd: Taskd, count: int) -> None:
+        self.acknowledged: list[int] = []
+        self._taskd = taskd
+        self._left = threading.Semaphore(0)
+        threads = [threading.Thread(target=self._post) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for _ in range(count):
+            assert self._left.acquire(timeout=PATIENCE)
+        taskd.kill()
+        for thread in threads:
+            thread.join(PATIENCE)
+
+    def _post(self) -> None:
+        client = self._taskd.connect()
+        try:
+            while (answer := client.ask("POST", "/task?handler=note", "x" * 200)).status == 202:
+                self.acknowledged.append(answer.json["id"])
+                self._left.release()
+        except (http.client.HTTPException, OSError, ValueError):
+            return  # cut off: the client does not know, and nothing was promised
+        finally:
+            client.close()
+
+
+def test_runs_all_that_was_acknowledged(taskd: Taskd, tmp_path: Path) -> None:
+    """Killed twenty times under load: every acknowledged task runs, and no attempt of any is started twice."""
+    moments = random.Random(20)  # noqa: S311 - the same moments each time
+    acknowledged: list[int] = []
+    for _ in range(ROUNDS):
+        taskd.start()
+        acknowledged += Round(taskd, moments.randint(1, 60)).acknowledged
+    taskd.start()
+    (total,) = taskd.journal("SELECT count(*) FROM tasks")[0]
+    eventually(lambda: taskd.get("/health").json["counts"]["finished"] == total, PATIENCE)
+    ran = [tuple(map(int, line.split())) for line in (tmp_path / "ran").read_text().splitlines()]
+    assert len(ran) == len(set(ran))
+    assert set(acknowledged) <= {task_id for task_id, _ in ran}
+    assert len(acknowledged) == len(set(acknowledged))
+    ended = "SELECT state, count(*) FROM tasks WHERE interruptions < 3 GROUP BY state"
+    assert [state for state, _ in taskd.journal(ended)] == ["succeeded"]
+    known = set(taskd.journal("SELECT task_id, number FROM attempts"))
+    assert set(ran) <= known
+
+
+@pytest.mark.parametrize("handler", ["alone", "function"])
+def test_ends_what_was_left_before_it_runs_again(taskd: Taskd, tmp_path: Path, handler: str) -> None:
+    """A task whose daemon was killed is not run again while its old process still works on it."""
+    taskd.start()
+    task_id = taskd.submit(handler, str(tmp_path))
+    eventually(lambda: _ran(tmp_path) == ["1"])
+    taskd.kill()
+    taskd.start()
+    eventually(lambda: _ran(tmp_path) == ["1", "2"])
+    (tmp_path / "enough").touch()
+    task = taskd.task(task_id, PATIENCE)
+    assert (task["state"], task["attempt"]) == ("succeeded", 2)
+    assert task["attempts"][0]["error"]["reason"] == "interrupted"
+
+
+def test_gives_up_after_three_interruptions(taskd: Taskd, tmp_path: Path) -> None:
+    """A task that may be what kills the daemon is not tried for ever: the third interruption ends it as failed."""
+    taskd.start()
+    task_id = taskd.submit("alone")
+    for count in range(1, 4):
+        eventually(partial(_has_run, tmp_path, count))
+        taskd.kill()
+        taskd.start()
+    task = taskd.task(task_id)
+    assert (task["state"], task["attempt"], task["error"]["reason"]) == ("failed", 3, "interrupted")
+    assert len(task["attempts"]) == 3
+    assert taskd.get("/health").json["counts"]["running"] == 0
+
+
+def test_does_not_run_again_what_must_not(taskd: Taskd, tmp_path: Path) -> None:
+    """With on_interrupt = "fail" a crash ends the task as failed, and the process it left."""
+    taskd.start()
+    task_id = taskd.submit("once")
+    eventually(lambda: _ran(tmp_path) == ["1"])
+    taskd.kill()
+    taskd.start()
+    task = taskd.task(task_id)
+    assert (task["state"], task["error"]["reason"]) == ("failed", "interrupted")
+    assert _ran(tmp_path) == ["1"]
+    assert "ended 1 processes that a former taskd had left" in taskd.log
+
+
+def test_starts_again_after_a_kill_at_its_first_start(taskd: Taskd) -> None:
+    """A journal that was being made when the daemon was killed, and holds nothing yet, is no reason to need help."""
+    taskd.state.mkdir()
+    with closing(sqlite3.connect(taskd.state / "journal.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    taskd.start()
+    assert taskd.task(taskd.submit("note"), PATIENCE)["state"] == "succeeded"
+
+
+def _has_run(directory: Path, count: int) -> bool:
+    return len(_ran(directory)) == count
+
+
+def _ran(directory: Path) -> list[str]:
+    try:
+        return (directory / "ran").read_text().split()
+    except FileNotFoundError:
+        return []

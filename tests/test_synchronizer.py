@@ -1,0 +1,181 @@
+"""Waiting for tasks, with real threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from fakes import FAILURE, PATIENCE, SUCCESS, spec
+from taskd.synchronizer import Finished, JobsSynchronizer, Waiters
+from taskd.task import Outcome, State, Submitter, Task
+
+
+def finished(number: int, outcome: Outcome | None = SUCCESS) -> Finished:
+    """A task that is done."""
+    state = State.SUCCEEDED if outcome is SUCCESS else State.FAILED
+    return Finished(Task(number, spec(), Submitter(), 0, None, 0, state, finished_at=1), outcome)
+
+
+@pytest.fixture
+def pool() -> Any:
+    """Threads to wait on."""
+    with ThreadPoolExecutor() as threads:
+        yield threads
+
+
+@pytest.fixture
+def three() -> JobsSynchronizer:
+    """One that waits for tasks 3, 1 and 2, submitted in this order."""
+    synchronizer = JobsSynchronizer()
+    synchronizer.expect([3, 1, 2])
+    return synchronizer
+
+
+def ids(values: list[Finished | None]) -> list[int | None]:
+    """The tasks' ids."""
+    return [value and value.task.id for value in values]
+
+
+def test_a_completion_before_the_wait_is_not_lost(three: JobsSynchronizer) -> None:
+    """Nobody waits for what has already happened."""
+    for number in (1, 2, 3):
+        three.finish(finished(number))
+    assert three.wait(0)
+
+
+def test_a_wait_ends_with_the_last_task(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
+    """Not before, not after."""
+    waiting = pool.submit(three.wait, PATIENCE)
+    three.finish(finished(1))
+    three.finish(finished(3))
+    assert not three.wait(0)
+    assert not waiting.done()
+    three.finish(finished(2, FAILURE))
+    assert waiting.result(PATIENCE)
+    assert ids(three.results()) == [3, 1, 2]
+    assert [value and value.outcome for value in three.results()] == [SUCCESS, SUCCESS, FAILURE]
+
+
+def test_the_same_completion_twice_counts_once(three: JobsSynchronizer) -> None:
+    """Two ways to learn of a task are not two tasks."""
+    for _ in range(3):
+        three.finish(finished(1))
+    assert not three.wait(0)
+    assert ids(three.results()) == [None, 1, None]
+
+
+def test_a_deadline_ends_the_wait_with_what_is_known(three: JobsSynchronizer) -> None:
+    """The client gets the answer at the time it named."""
+    three.finish(finished(1))
+    begun = time.monotonic()
+    assert not three.wait(0.05)
+    assert 0.05 <= time.monotonic() - begun < PATIENCE
+    assert ids(three.results()) == [None, 1, None]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda s: s.wait(),
+        lambda s: list(s.in_order()),
+        lambda s: list(s.as_finished()),
+    ],
+)
+def test_a_release_ends_every_kind_of_wait(
+    three: JobsSynchronizer, pool: ThreadPoolExecutor, wait: Callable[[JobsSynchronizer], Any]
+) -> None:
+    """When the client has gone or the daemon stops, no thread stays behind."""
+    three.finish(finished(1))
+    waiting: Future[Any] = pool.submit(wait, three)
+    three.release()
+    assert waiting.result(PATIENCE) in (False, [None, finished(1), None], [finished(1)])
+    assert wait(three) == waiting.result()
+
+
+def test_results_come_in_the_order_of_submission_as_soon_as_they_can(three: JobsSynchronizer) -> None:
+    """The first of the list is sent as soon as it is known, though others were done before."""
+    three.finish(finished(2))
+    three.finish(finished(3))
+    results = three.in_order(PATIENCE)
+    assert ids([next(results)]) == [3]
+    three.finish(finished(1))
+    assert ids(list(results)) == [1, 2]
+
+
+def test_results_come_as_they_finish(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
+    """A stream shows each at its moment, the fastest first."""
+    waiting = pool.submit(lambda: ids(list(three.as_finished(PATIENCE))))
+    for number in (2, 3, 1):
+        three.finish(finished(number))
+    assert waiting.result(PATIENCE) == [2, 3, 1]
+
+
+@pytest.mark.parametrize("timeout", [0, 0.02])
+def test_streams_end_at_the_deadline(three: JobsSynchronizer, timeout: float) -> None:
+    """What is known is shown, also with no patience at all."""
+    three.finish(finished(2))
+    assert ids(list(three.in_order(timeout))) == [None, None, 2]
+    assert ids(list(three.as_finished(timeout))) == [2]
+
+
+def test_no_wake_up_is_lost_in_a_crowd() -> None:
+    """Many threads finish and wait at once, again and again; every wait ends."""
+    for _ in range(50):
+        synchronizer = JobsSynchronizer()
+        synchronizer.expect(range(20))
+        gate = threading.Barrier(5)
+
+        def finish(first: int, gate: threading.Barrier = gate, target: JobsSynchronizer = synchronizer) -> None:
+            gate.wait(PATIENCE)
+            for number in range(first, 20, 4):
+                target.finish(finished(number))
+
+        with ThreadPoolExecutor(4) as threads:
+            for first in range(4):
+                threads.submit(finish, first)
+            gate.wait(PATIENCE)
+            assert synchronizer.wait(PATIENCE)
+
+
+def test_who_waits_is_told_of_their_tasks_only() -> None:
+    """And is forgotten once there is nothing more to tell."""
+    waiters = Waiters()
+    one, both = JobsSynchronizer(), JobsSynchronizer()
+    one.expect([1])
+    both.expect([1, 2])
+    waiters.add(one, [1])
+    waiters.add(both, [1, 2])
+    waiters.finish(finished(1))
+    assert (one.wait(0), both.wait(0), len(waiters)) == (True, False, 1)
+    waiters.finish(finished(2))
+    waiters.finish(finished(2))
+    assert (both.wait(0), len(waiters)) == (True, 0)
+
+
+def test_who_gave_up_leaves_nothing_behind() -> None:
+    """Requests that end early cost no memory, and others still hear."""
+    waiters = Waiters()
+    gone, stays = JobsSynchronizer(), JobsSynchronizer()
+    stays.expect([1])
+    waiters.add(gone, [1, 2])
+    waiters.add(stays, [1])
+    waiters.remove(gone, [1, 2])
+    waiters.remove(gone, [1, 2])
+    assert len(waiters) == 1
+    waiters.finish(finished(1))
+    assert stays.wait(0)
+
+
+def test_at_the_end_all_are_released(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
+    """A stop answers everyone."""
+    waiters = Waiters()
+    waiters.add(three, [3, 1, 2])
+    waiting = pool.submit(three.wait)
+    waiters.release_all()
+    assert waiting.result(PATIENCE) is False
+    assert len(waiters) == 0

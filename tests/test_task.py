@@ -1,0 +1,151 @@
+"""A task's options as they are typed, and a task as everyone sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskd.errors import ValidationFailed
+from taskd.task import (
+    BATCH_OPTIONS,
+    FINAL,
+    TASK_OPTIONS,
+    Attempt,
+    Outcome,
+    Reason,
+    Spec,
+    State,
+    Submitter,
+    Task,
+    attempts_json,
+    read_options,
+    task_json,
+)
+
+KEYS = """
+id state handler queue priority label batch payload submitted_by submitted_at not_before started_at finished_at
+attempt max_attempts result error exit_status signal output
+"""
+
+
+def mistakes(given: dict[str, Any], known: Any = TASK_OPTIONS) -> list[dict[str, str]]:
+    """What is said about each option."""
+    with pytest.raises(ValidationFailed) as caught:
+        read_options(given, known)
+    errors: list[dict[str, str]] = caught.value.extra["errors"]
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"priority": "-3", "retries": 4, "label": "nightly"}, {"priority": -3, "retries": 4, "label": "nightly"}),
+        ({"delay": "5m"}, {"delay": 300.0}),
+        ({"delay": 0, "timeout": "1.5"}, {"delay": 0.0, "timeout": 1.5}),
+        ({"run_at": "1970-01-01T00:00:01Z"}, {"run_at": 1_000_000}),
+        ({"queue": None, "handler": "log"}, {"handler": "log"}),
+        ({}, {}),
+    ],
+)
+def test_options_are_read_from_json_and_from_text(given: dict[str, Any], read: dict[str, Any]) -> None:
+    """A query's text means what the JSON value does; null is not given."""
+    assert read_options(given, TASK_OPTIONS) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("priority", value) for value in (1001, -1001, "1001", "high", "--5", "1_0", "", 1.0, True, "9" * 5000)),
+        *(("retries", value) for value in (-1, "-1", 1001, [])),
+        *(("label", value) for value in ("", "x" * 201, "a\nb", "\ud800", 5)),
+        *(("handler", value) for value in ("", {}, "\0")),
+        *(("delay", value) for value in (-1, "-1s", "soon", 1e10)),
+        *(("timeout", value) for value in (0, "0s", -1, "")),
+        ("run_at", "tomorrow"),
+    ],
+)
+def test_a_wrong_option_is_named(name: str, value: object) -> None:
+    """The message says which option, and what it must be."""
+    (error,) = mistakes({name: value})
+    assert error["option"] == name
+    assert error["detail"].startswith(f'"{name}" must be ')
+
+
+@pytest.mark.parametrize("value", ["maybe", 2, "", [], "True"])
+def test_a_flag_is_true_or_false(value: object) -> None:
+    """Nothing else is guessed at."""
+    assert mistakes({"fail_fast": value}, BATCH_OPTIONS) == [
+        {"option": "fail_fast", "detail": '"fail_fast" must be true or false'}
+    ]
+
+
+def test_every_mistake_is_listed() -> None:
+    """One answer is enough to put all right."""
+    found = mistakes({"priorty": 1, "retries": -1, "delay": 1, "run_at": "1970-01-01T00:00:00Z"})
+    assert [error["option"] for error in found] == ["priorty", "retries", "run_at"]
+    assert found[0]["detail"] == '"priorty" is no option; did you mean "priority"?'
+    assert found[2]["detail"] == 'give either "delay" or "run_at", not both'
+
+
+def test_three_states_are_final() -> None:
+    """A client may stop asking at these."""
+    assert {state for state in State if state.final} == FINAL == {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+def task(**fields: Any) -> Task:
+    """A task as it was accepted, or with other fields."""
+    at_first: dict[str, Any] = {
+        "id": 7,
+        "spec": Spec("log", '{"a":[1]}'),
+        "submitter": Submitter(),
+        "submitted_at": 0,
+        "batch": None,
+        "lane": 0,
+        "state": State.QUEUED,
+    }
+    return Task(**(at_first | fields))
+
+
+def test_a_task_is_shown_whole() -> None:
+    """Every key is there from the start; what is not known yet is null."""
+    shown = task_json(task(), None)
+    assert list(shown) == KEYS.split()
+    assert shown["payload"] == {"a": [1]}
+    assert shown["submitted_at"] == "1970-01-01T00:00:00.000000Z"
+    assert shown["submitted_by"] == {"uid": None, "gid": None, "pid": None, "user": None}
+    unknown = "label batch not_before started_at finished_at result error exit_status signal output"
+    assert [shown[key] for key in unknown.split()] == [None] * 10
+
+
+def test_a_failure_is_shown_with_its_reason() -> None:
+    """Error, status, output and what was lost of it are told."""
+    outcome = Outcome(
+        succeeded=False,
+        reason=Reason.EXCEPTION,
+        message="no",
+        error_type="ValueError",
+        traceback="at line 1",
+        exit_status=1,
+        stdout=b"half \xff",
+        truncated=True,
+    )
+    shown = task_json(task(state=State.FAILED, finished_at=1), outcome)
+    assert shown["error"] == {"reason": "exception", "message": "no", "type": "ValueError", "traceback": "at line 1"}
+    assert shown["output"] == {"stdout": "half �", "stderr": "", "truncated": True}
+    assert (shown["exit_status"], shown["state"]) == (1, "failed")
+
+
+def test_a_success_has_a_result_and_no_error() -> None:
+    """The result is JSON, not text that holds JSON."""
+    shown = task_json(task(state=State.SUCCEEDED, finished_at=1), Outcome(succeeded=True, result='{"n":1}'))
+    assert (shown["result"], shown["error"]) == ({"n": 1}, None)
+
+
+def test_attempts_are_shown_in_order() -> None:
+    """Each run of a task can be looked at, with what it cost."""
+    ended = Attempt(7, 1, 0, 1_000_000, Outcome(succeeded=False, reason=Reason.SIGNAL, signal=9, cpu_seconds=0.5))
+    (shown,) = attempts_json([ended])
+    assert (shown["number"], shown["signal"], shown["cpu_seconds"]) == (1, 9, 0.5)
+    assert shown["finished_at"] == "1970-01-01T00:00:01.000000Z"
+    assert shown["error"]["reason"] == "signal"

@@ -257,8 +257,9 @@ class Taskd:
         # Asked twice it ends its attempts at once: killed, it would leave them behind.
         for end in (self.process.terminate, self.process.terminate, self.process.kill) if self._process else ():
             end()
+            # Not long, as nobody reads what it tells the manager, and at ten messages it would have to wait.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
+                self.process.wait(5)
         self.manager.close()
 
 

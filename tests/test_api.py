@@ -111,10 +111,10 @@ def test_a_delay_is_counted_from_now(site: Site) -> None:
 
 def test_the_submitter_is_who_the_kernel_says(site: Site) -> None:
     """Process, user and group as the socket knows them; unknown is null."""
-    peer = {"taskd.peer": (4242, os.getuid(), os.getgid())}
+    peer = {"taskd.peer": (4242, os.getuid(), 77)}
     task = site.post("/task", 1, environ_base=peer).get_json()
     name = pwd.getpwuid(os.getuid()).pw_name
-    assert task["submitted_by"] == {"uid": os.getuid(), "gid": os.getgid(), "pid": 4242, "user": name}
+    assert task["submitted_by"] == {"uid": os.getuid(), "gid": 77, "pid": 4242, "user": name}
     nobody = site.post("/task", 1, environ_base={"taskd.peer": (1, 4_000_000_000, 1)}).get_json()["submitted_by"]
     assert nobody["user"] is None
     assert set(site.post("/task", 1).get_json()["submitted_by"].values()) == {None}

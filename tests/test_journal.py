@@ -261,12 +261,15 @@ def test_what_kill_9_leaves_is_recovered(journal: Journal, path: Path, tmp_path:
 
 def test_a_torn_write_costs_only_what_was_not_committed(journal: Journal, path: Path, tmp_path: Path) -> None:
     """A machine that dies within a commit leaves all turns before it, and nothing of that one."""
+    log = Path(f"{path}-wal")
     journal.commit(turn(task(1)))
-    kept = Path(f"{path}-wal").stat().st_size
+    before = log.read_bytes()
     journal.commit(turn(task(2)))
+    after = log.read_bytes()
+    written = [at for at, byte in enumerate(after) if at >= len(before) or byte != before[at]]
+    half = written[len(written) // 2]
     shutil.copy(path, tmp_path / "torn.db")
-    wal = Path(f"{path}-wal").read_bytes()
-    (tmp_path / "torn.db-wal").write_bytes(wal[: kept + (len(wal) - kept) // 2])
+    (tmp_path / "torn.db-wal").write_bytes(after[:half] + before[half:])
     with closing(Journal(tmp_path / "torn.db")) as recovered:
         assert recovered.snapshot().next_task == 2
 
@@ -542,7 +545,7 @@ def test_an_empty_file_becomes_a_journal(path: Path) -> None:
 
 def test_a_journal_that_cannot_be_opened_is_said_so(tmp_path: Path) -> None:
     """No traceback: an error with the path and the reason."""
-    with pytest.raises(JournalError, match="cannot be used"):
+    with pytest.raises(JournalError, match=r"none/journal\.db cannot be (made|used): "):
         Journal(tmp_path / "none" / "journal.db")
     (tmp_path / "directory").mkdir()
     with pytest.raises(JournalError):

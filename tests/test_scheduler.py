@@ -430,6 +430,8 @@ def test_a_backlog_larger_than_memory_holds_is_worked_off_in_order(rigs: Rigs, k
     rig.submit(*[spec(queue="wide")] * total, wait=request)
     assert request.wait(PATIENCE)
     assert [task.id for task in rig.executor.launched] == list(range(1, total + 1))
+    # The next part is taken at once, not when something else happens.
+    assert 0 in rig.inbox.waits
 
 
 # A failing disk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -104,20 +104,13 @@ def test_a_time_that_utc_cannot_show_is_refused(given: str) -> None:
         read_time(given)
 
 
-@given(st.datetimes(timezones=st.timezones()))
+zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=zones))
 def test_every_time_is_the_same_instant_afterwards(moment: datetime) -> None:
     """Reading and showing loses not a microsecond."""
-    try:
-        shown = format_time(read_time(moment.isoformat()))
-    except ValueError:
-        assert not datetime(2, 1, 1, tzinfo=UTC) < moment < datetime(9998, 12, 31, tzinfo=UTC) or sub_second(moment)
-        return
-    assert datetime.fromisoformat(shown or "") == moment
-
-
-def sub_second(moment: datetime) -> bool:
-    """Whether its zone is a local mean time that RFC 3339 cannot write."""
-    return (moment.utcoffset() or timedelta()) % timedelta(minutes=1) != timedelta()
+    assert datetime.fromisoformat(format_time(read_time(moment.isoformat())) or "") == moment
 
 
 def test_no_time_is_null() -> None:

@@ -46,7 +46,8 @@ class Core:
         self._settings = configure
         self._next_task = snapshot.next_task
         self._next_batch = snapshot.next_batch
-        self._counts: Counter[tuple[str, State]] = Counter()
+        #: Tasks by queue and state; the queue None is all of them.
+        self._counts: Counter[tuple[str | None, State]] = Counter()
         self._lines: dict[str, dict[int, Line]] = {}
         self._scheduled = Line(complete=not snapshot.scheduled)
         self._batches = {live.batch.id: live for live in snapshot.batches}
@@ -55,12 +56,12 @@ class Core:
 
     def _restore(self, snapshot: Snapshot) -> None:
         for (queue, lane), count in snapshot.queued.items():
-            self._counts[queue, State.QUEUED] += count
+            self._tally(queue, State.QUEUED, count)
             self._lines.setdefault(queue, {})[lane] = Line(complete=False)
         for queue, count in snapshot.scheduled.items():
-            self._counts[queue, State.SCHEDULED] += count
+            self._tally(queue, State.SCHEDULED, count)
         for task in snapshot.running:
-            self._counts[task.spec.queue, State.RUNNING] += 1
+            self._tally(task.spec.queue, State.RUNNING, 1)
             if task.lane in self._batches:
                 self._batches[task.lane].running += 1
 
@@ -84,9 +85,11 @@ class Core:
 
     def count(self, state: State, queue: str | None = None) -> int:
         """How many tasks are in a state that is not final, of one queue or of all."""
-        if queue is not None:
-            return self._counts[queue, state]
-        return sum(count for (_, of), count in self._counts.items() if of is state)
+        return self._counts[queue, state]
+
+    def _tally(self, queue: str, state: State, by: int) -> None:
+        self._counts[queue, state] += by
+        self._counts[None, state] += by
 
     def _take(self, event: Event, turn: Turn) -> None:
         match event:
@@ -144,7 +147,7 @@ class Core:
         """Take a task into the state that it now has."""
         turn.put(task, outcome)
         if not task.state.final:
-            self._counts[task.spec.queue, task.state] += 1
+            self._tally(task.spec.queue, task.state, 1)
         if task.state is State.QUEUED:
             self._lines.setdefault(task.spec.queue, {}).setdefault(task.lane, Line()).add(queue_key(task), task)
         elif task.state is State.SCHEDULED:
@@ -154,7 +157,7 @@ class Core:
 
     def _leave(self, task: Task) -> None:
         """Take a task out of the state that it had."""
-        self._counts[task.spec.queue, task.state] -= 1
+        self._tally(task.spec.queue, task.state, -1)
         if task.state is State.SCHEDULED:
             self._scheduled.remove(time_key(task))
         elif task.state is State.QUEUED:
@@ -272,11 +275,11 @@ class Core:
         return None if waits else best
 
     def _start(self, task: Task, turn: Turn) -> None:
-        self._counts[task.spec.queue, State.QUEUED] -= 1
+        self._tally(task.spec.queue, State.QUEUED, -1)
         task = replace(task, state=State.RUNNING, attempt=task.attempt + 1, started_at=turn.now)
         self.running[task.id] = task
         if task.lane in self._batches:
             self._batches[task.lane].running += 1
-        self._counts[task.spec.queue, State.RUNNING] += 1
+        self._tally(task.spec.queue, State.RUNNING, 1)
         turn.put(task)
         turn.effects.append(Start(task))

@@ -6,6 +6,7 @@ STATE_DIRECTORY/journal.db   the journal, with its -wal and -shm beside it while
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -18,6 +19,8 @@ from ..errors import AlreadyRunning, JournalDamaged, JournalError, JournalNewer,
 
 JOURNAL_FILE = "journal.db"
 SCHEMA_VERSION = 1
+#: Bytes of the write-ahead log after which it has been checkpointed: 1,000 pages, and some.
+LOG_SIZE = 5 * 1024 * 1024
 APPLICATION_ID = 0x7461736B  # "task"
 
 #: The smallest page of a database.
@@ -56,13 +59,34 @@ def open_writer(path: Path) -> sqlite3.Connection:
     if not is_blank(path):
         inspect(path)
     try:
+        # SQLite gives its -wal and -shm the mode of the file that it finds.
+        path.touch(mode=0o600)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         connection.text_factory = _text
         _prepare(connection)
     except sqlite3.Error as error:
         raise as_journal_error(path, error) from error
-    path.chmod(0o600)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be made: {error.strerror}") from error
+    _extend_log(connection)
     return connection
+
+
+def _extend_log(connection: sqlite3.Connection) -> None:
+    """Make the write-ahead log as long as it will get before its start is used again.
+
+    The sync of a commit that makes a file longer has to write the file's metadata too, and takes half as long again.
+    What does not fit into the cache is written to the log, also in a transaction that is then rolled back.
+    """
+    cache = connection.execute("PRAGMA cache_size").fetchone()[0]
+    connection.execute("PRAGMA cache_size = 16")
+    with contextlib.suppress(sqlite3.Error):  # a full disk: the log grows when it can
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE filler (bytes BLOB)")
+        connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (LOG_SIZE,))
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    connection.execute(f"PRAGMA cache_size = {cache}")
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -76,11 +76,16 @@ class Journal:
 
     def commit(self, turn: Turn) -> None:
         """Put a turn's transitions on the disk, all or none; raises CommitFailed."""
+        ended = [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
         with self._transaction() as execute_many:
-            execute_many(_INSERT_BATCH, map(rows.batch_row, turn.batches))
-            execute_many(_INSERT_TASK, map(rows.task_row, turn.accepted.values()))
-            execute_many(_INSERT_ATTEMPT, (rows.attempt_row(a, a.outcome) for a in turn.ended if a.outcome))
-            execute_many(_UPDATE_TASK, ((*rows.life_row(task), task.id) for task in turn.changed.values()))
+            for statement, values in (
+                (_INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]),
+                (_INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()]),
+                (_INSERT_ATTEMPT, ended),
+                (_UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]),
+            ):
+                if values:
+                    execute_many(statement, values)
         self._finished += sum(task.state.final for task in turn.changed.values())
 
     @contextmanager

@@ -174,7 +174,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             self.handle_close()
 
     def writable(self) -> bool:
-        """Whether there is something to send, or the connection to be closed."""
+        """Whether there is something to send that nobody is sending, or the connection to be closed."""
+        if self.total_outbufs_len:
+            # Whoever holds the lock is sending, and has the loop look again afterwards. Without this the loop would
+            # turn again and again for a socket that takes what it may not send.
+            if not self.outbuf_lock.acquire(False):
+                return False
+            self.outbuf_lock.release()
         return bool(super().writable()) or (self._half_closed and not self.requests)
 
     def handle_write(self) -> None:

@@ -94,9 +94,9 @@ def test_a_request_gets_its_answer() -> None:
     """Tasks, or the error that it met."""
     inbox = Inbox()
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(serve, inbox, lambda ticket: ticket.answer.set_result([]))
+        threads.submit(serve, inbox, lambda ticket: ticket.answer.put([]))
         assert list(inbox.submit(Submit(None, [spec()]))) == []
-        threads.submit(serve, inbox, lambda ticket: ticket.answer.set_exception(Draining()))
+        threads.submit(serve, inbox, lambda ticket: ticket.answer.put(Draining()))
         with pytest.raises(Draining):
             inbox.submit(Submit(None, [spec()]))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import queue
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_a_stopping_daemon_refuses(rigs: Rigs, kind: str) -> None:
 def test_nobody_is_left_without_an_answer(rigs: Rigs, kind: str) -> None:
     """A request that arrives in the very last moment of a stop is answered, and so is a question."""
     rig = rigs(kind, settings()).start()
-    answer: Future[Any] = Future()
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
     asked = threading.Event()
     close = rig.inbox.close
 
@@ -140,7 +141,7 @@ def test_nobody_is_left_without_an_answer(rigs: Rigs, kind: str) -> None:
 
     rig.inbox.close = late  # type: ignore[method-assign]
     rig.scheduler.stop()
-    assert isinstance(answer.exception(PATIENCE), Draining)
+    assert isinstance(answer.get(timeout=PATIENCE), Draining)
     assert asked.wait(PATIENCE)
 
 

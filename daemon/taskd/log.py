@@ -32,8 +32,9 @@ class Formatter(logging.Formatter):
         prefix = f"<{PRIORITIES.get(record.levelno, 6)}>" if self._priorities else f"{record.levelname} "
         fields: Mapping[str, object] = getattr(record, "fields", {})
         shown = (f"{name}={value}" for name, value in fields.items() if name not in ("MESSAGE_ID", "SYSLOG_IDENTIFIER"))
-        first, *rest = super().format(record).split("\n")
-        return "\n".join(prefix + text for text in [" ".join([first, *shown]), *rest])
+        text = super().format(record) if record.exc_info else record.getMessage()
+        first, *rest = text.split("\n")
+        return "\n".join(prefix + line for line in [" ".join([first, *shown]), *rest])
 
 
 def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:

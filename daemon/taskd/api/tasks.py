@@ -23,7 +23,7 @@ _WAIT = {"wait": read_duration}
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
     """Answer JSON, with a newline for the terminal."""
-    return Response(dump_json(value) + "\n", status, headers, mimetype="application/json")
+    return Response(dump_json(value) + "\n", status, headers, content_type="application/json")
 
 
 @blueprint.post("/task")

@@ -72,9 +72,21 @@ class FifoScheduler(Scheduler):
         self._failures = 0
         self._grace_ends: float | None = None
         self._prune_at: float = 0.0
-        self.status = Status()
         #: Called on this thread when `status` has changed.
         self.on_status: Callable[[], None] = lambda: None
+
+    @property
+    def status(self) -> Status:
+        """Any thread: the counts of this moment."""
+        count = self._core.count
+        return Status(
+            count(State.RUNNING),
+            count(State.QUEUED),
+            count(State.SCHEDULED),
+            self._journal.finished,
+            self._core.draining,
+            not self._failures,
+        )
 
     def configure(self, config: Config) -> None:
         """Any thread: work by a new configuration from now on."""
@@ -132,13 +144,14 @@ class FifoScheduler(Scheduler):
             if callable(item):
                 item()
         self._end_grace()
-        self._publish()
+        if not turn.empty or self._core.draining:
+            self.on_status()
 
     def shutdown(self) -> None:
         """Answer everyone: requests that came too late, and those that wait."""
         for item in self._inbox.close():
             if isinstance(item, Submit):
-                _ticket(item.request).answer.set_exception(Draining())
+                _ticket(item.request).answer.put(Draining())
             elif callable(item):
                 item()
         self._inbox.waiters.release_all()
@@ -185,7 +198,7 @@ class FifoScheduler(Scheduler):
         self._core.draining = draining
         for event in events:
             if isinstance(event, Submit):
-                _ticket(event.request).answer.set_exception(_refusal(error))
+                _ticket(event.request).answer.put(_refusal(error))
             elif isinstance(event, AttemptEnded | Configure):
                 self._pending.append(event)
 
@@ -199,7 +212,7 @@ class FifoScheduler(Scheduler):
                 self._accepted(_ticket(effect.request), effect.tasks)
             case Refused():
                 refusal = Draining() if effect.code == "draining" else QueueFull()
-                _ticket(effect.request).answer.set_exception(refusal)
+                _ticket(effect.request).answer.put(refusal)
             case FetchLine():
                 self._pending.append(self._journal.load_line(effect.queue, effect.lane))
             case FetchBatch():
@@ -210,7 +223,7 @@ class FifoScheduler(Scheduler):
             ids = [task.id for task in tasks]
             ticket.synchronizer.expect(ids)
             self._inbox.waiters.add(ticket.synchronizer, ids)
-        ticket.answer.set_result(tasks)
+        ticket.answer.put(tasks)
 
     def _announce(self, changed: Changed) -> None:
         task, outcome = changed.task, changed.outcome
@@ -253,20 +266,6 @@ class FifoScheduler(Scheduler):
             self._grace_ends = None
             for task_id in self._core.running:
                 self._executor.end(task_id)
-
-    def _publish(self) -> None:
-        count = self._core.count
-        status = Status(
-            count(State.RUNNING),
-            count(State.QUEUED),
-            count(State.SCHEDULED),
-            self._journal.finished,
-            self._core.draining,
-            not self._failures,
-        )
-        if status != self.status:
-            self.status = status
-            self.on_status()
 
 
 def _configure(config: Config) -> Configure:

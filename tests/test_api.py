@@ -515,3 +515,11 @@ def test_a_forgotten_task_is_not_found(rigs: Callable[..., Any]) -> None:
     clock.advance(120)
     site.rig.settle()
     assert "forgotten" in problem(site.get("/tasks/1"), 404, "task_not_found")["detail"]
+
+
+def test_another_batch_can_be_named(sites: Sites) -> None:
+    """`GET /run-tasks?batch=NAME` runs that one; a wrong name is answered with the nearest."""
+    site = sites(config(batches={"nightly": BatchSettings((BatchItem(2, {"payload": 1}),))}))
+    succeed(site)
+    assert [item["state"] for item in site.get("/run-tasks?batch=nightly").get_json()] == ["succeeded"] * 2
+    assert 'did you mean "nightly"' in problem(site.get("/run-tasks?batch=nigthly"), 404, "not_found")["detail"]

@@ -396,7 +396,7 @@ def test_a_fault_of_ours_is_a_problem_too(sites: Sites, caplog: pytest.LogCaptur
 
     site.reload = broken
     response = site.client.post("/reload", environ_base={"taskd.peer": (1, 0, 0)})
-    document = problem(response, 500, "error")
+    document = problem(response, 500, "internal")
     assert "secret" not in json.dumps(document)
     assert caplog.text.count("RuntimeError: a secret") == 1
     assert site.get("/health").status_code == 200

@@ -276,3 +276,20 @@ def _answers(path: Path) -> bool:
     eventually(connected)
     with closing(Connection(path)) as client:
         return client.ask("GET", "/health").status == 200
+
+
+def test_a_reload_of_a_bad_configuration_asks_no_other_daemon(tmp_path: Path) -> None:
+    """The mistakes are shown, wherever the file put the socket; no daemon elsewhere is told to reload."""
+    file = tmp_path / "taskd.toml"
+    file.write_text(f'[daemon]\nsocket = "{tmp_path}/s"\n[handlers.x]\n')
+    refused = command("--reload", "--config", str(file))
+    assert (refused.returncode, "handlers.x needs" in refused.stderr) == (78, True)
+
+
+def test_reads_conf_d_without_a_main_file(home: Path) -> None:
+    """A user's own conf.d counts also where there is no taskd.toml beside it."""
+    more = home / ".config" / "taskd" / "conf.d"
+    more.mkdir(parents=True)
+    (more / "a.toml").write_text('[handlers.a]\ncommand = ["/bin/true"]\n')
+    checked = command("--check-config", ordinary=True, HOME=str(home), XDG_CONFIG_HOME=str(home / ".config"))
+    assert f"{more}/a.toml; 3 handlers" in checked.stdout

@@ -191,7 +191,7 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
         ('[handlers.log]\npython_path = ["lib"]', "handlers.log.python_path must be an absolute path"),
         ('[handlers.log]\npython_path = "/lib"', "handlers.log.python_path must be a list"),
         ("[batches.b]\ntasks = 5", "batches.b.tasks must be a list of tables"),
-        ("[batches.b]\ntasks = [{ count = 0 }]", "batches.b.tasks must be a whole number from 1"),
+        ("[batches.b]\ntasks = [{ count = 0 }]", 'batches.b.tasks has a "count" that must be a whole number from 1'),
         ("[batches.b]\ntasks = [{ hander = 1 }]", 'unknown key "hander"; did you mean "handler"?'),
         ("[batches.b]\ntasks = [{ payload = 1970-01-01 }]", "batches.b.tasks has a payload that is not JSON"),
         ("[batches.b]\ntasks = [{ payload = nan }]", "batches.b.tasks has a payload that is not JSON"),

@@ -631,3 +631,33 @@ def test_a_bad_backup_replaces_nothing(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(JournalDamaged, match="no backup was made"):
         backup(whole, target)
     assert files(target.parent) == {"backup.db": good}
+
+
+@pytest.mark.parametrize("name", ["journal.db", "journal.db-wal", "journal.db-shm", "lock"])
+def test_a_backup_never_replaces_the_journal_itself(journal: Journal, path: Path, name: str) -> None:
+    """A daemon would go on in the file that is gone, and lose at the next start what it accepted since."""
+    journal.commit(turn(task(1)))
+    before = path.stat().st_ino
+    with pytest.raises(JournalError, match="another name"):
+        backup(path, path.parent / "." / name)
+    assert path.stat().st_ino == before
+
+
+def test_the_journals_files_are_for_their_owner_alone(path: Path) -> None:
+    """Also in a state directory that others may read, and from the first start on."""
+    path.parent.chmod(0o755)
+    with closing(Journal(path)) as journal:
+        journal.commit(turn(task(1)))
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("journal.db*")} == {0o600}
+
+
+def test_a_full_disk_at_the_commit_took_nothing() -> None:
+    """The answer is 507, and not that nobody knows."""
+    error = CommitFailed(_full(), unknown=True)
+    assert (error.full, error.unknown) == (True, False)
+
+
+def _full() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error

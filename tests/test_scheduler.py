@@ -674,3 +674,13 @@ def test_an_unknown_kind_is_refused(rigs: Rigs) -> None:
     with pytest.raises(TaskdError, match="no scheduler is called lifo; there are fifo, dummy"):
         create_scheduler("lifo", Inbox(), rig.journal, rig.executor, rig.config)
     assert isinstance(create_scheduler("fifo", Inbox(), rig.journal, rig.executor, rig.config), KINDS["fifo"])
+
+
+@every_running_kind
+def test_what_a_reload_starts_runs_by_the_new_configuration(rigs: Rigs, kind: str) -> None:
+    """Also those that its new places let in at once."""
+    rig = rigs(kind).start()
+    rig.submit(*[spec()] * 3)
+    rig.settle()
+    rig.reconfigure(queues={"default": Queue(concurrency=3)}, handlers={"once": rig.config.handlers["once"]})
+    eventually(lambda: rig.state(3) == "failed")

@@ -7,12 +7,13 @@ import faulthandler
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from . import __version__
-from .config import Config, load
+from .config import Config, Handler, load
 from .errors import ConfigError, JournalError, StartError
 from .executor.cgroup import controllers
 from .executor.limits import applied, search_path
@@ -45,7 +46,8 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
     if options.backup:
         return lambda: _backup(_load(options, os.environ), options.backup)
     if options.reload:
-        return lambda: _reload(_load_place(options, os.environ))
+        # With mistakes in it nobody is asked: it would not say which daemon's it is.
+        return lambda: _reload(_load(options, os.environ).daemon.socket)
     return lambda: _run(options)
 
 
@@ -59,10 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="read FILE, and conf.d/*.toml beside it")
     parser.add_argument("--socket", type=Path, metavar="PATH", help="listen here instead of where the file says")
     parser.add_argument("--state-directory", type=Path, metavar="DIR", help="keep the journal here")
-    parser.add_argument("--check-config", action="store_true", help="explain every mistake in the configuration")
-    parser.add_argument("--check-journal", action="store_true", help="verify the journal, also of a running taskd")
-    parser.add_argument("--backup", type=Path, metavar="FILE", help="copy the journal to FILE, also of a running taskd")
-    parser.add_argument("--reload", action="store_true", help="have the running taskd read its configuration again")
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--check-config", action="store_true", help="explain every mistake in the configuration")
+    actions.add_argument("--check-journal", action="store_true", help="verify the journal, also of a running taskd")
+    actions.add_argument(
+        "--backup", type=Path, metavar="FILE", help="copy the journal to FILE, also of a running taskd"
+    )
+    actions.add_argument("--reload", action="store_true", help="have the running taskd read its configuration again")
     parser.add_argument("--version", action="version", version=f"taskd {__version__}")
     return parser
 
@@ -81,25 +86,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
-    path = options.config or _default_config(environ)
+    path: Path | None = options.config or _default_config(environ)
     given = {"socket": options.socket, "state_directory": options.state_directory}
     flags = {name: str(value.absolute()) for name, value in given.items() if value is not None}
-    return load(path, _places(environ), flags)
-
-
-def _load_place(options: argparse.Namespace, environ: Mapping[str, str]) -> Path:
-    """The running daemon's socket, found although the configuration may be bad by now."""
-    try:
-        return _load(options, environ).daemon.socket
-    except ConfigError:
-        return options.socket or Path(_places(environ)["socket"])
+    return load(path, _places(environ), flags, optional=options.config is None)
 
 
 def _default_config(environ: Mapping[str, str]) -> Path | None:
     """The system's file for root, the user's own for others; None where there is none."""
     own = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "taskd" / "taskd.toml"
     path = SYSTEM_CONFIG if os.geteuid() == 0 else own
-    return path if path.exists() else None
+    return path if path.exists() or any(path.parent.glob("conf.d/*.toml")) else None
 
 
 def _places(environ: Mapping[str, str]) -> dict[str, str]:
@@ -121,16 +118,33 @@ def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
 
 
 def _check_config(config: Config) -> int:
-    for name, handler in config.handlers.items():
-        program = handler.command[0].expand({}, False) if handler.command else sys.executable
-        if shutil.which(program, path=search_path(handler)) is None:
-            print(f"warning: handlers.{name}.command: there is no executable {program}", file=sys.stderr)
-        for limit, way in applied(handler, controllers()).items():
-            if way.startswith("not applied"):
-                print(f"warning: handlers.{name}.{limit}: {way}", file=sys.stderr)
+    for handler in config.handlers.values():
+        for warning in _warnings(handler):
+            print(f"warning: handlers.{handler.name}.{warning}", file=sys.stderr)
     files = ", ".join(map(str, config.files)) or "no file, the shipped defaults"
     print(f"the configuration is good: {files}; {len(config.handlers)} handlers, {len(config.queues)} queues")
     return 0
+
+
+def _warnings(handler: Handler) -> Iterator[str]:
+    """What is well written, and would fail each attempt as this host now is."""
+    directory = handler.working_directory
+    if not directory.is_dir():
+        yield f"working_directory: there is no directory {directory}"
+    if handler.command:
+        program = handler.command[0].expand({}, False)
+        if shutil.which(directory / program if "/" in program else program, path=search_path(handler)) is None:
+            yield f"command: there is no executable {program}"
+    # The module is looked for, not imported: that would run it.
+    elif PathFinder.find_spec(module := handler.function.partition(".")[0].partition(":")[0], _paths(handler)) is None:
+        yield f"function: there is no module {module} in python_path or Python's own"
+    for limit, way in applied(handler, controllers()).items():
+        if way.startswith("not applied"):
+            yield f"{limit}: {way}"
+
+
+def _paths(handler: Handler) -> list[str]:
+    return [*handler.python_path, str(Path(__file__).parent.parent), *sys.path[1:]]
 
 
 def _check_journal(config: Config) -> int:

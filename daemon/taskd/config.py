@@ -135,10 +135,18 @@ def _item(item: dict[str, Any]) -> BatchItem:
         if name == "payload":
             dump_payload(value)
         elif name in TASK_OPTIONS:
-            TASK_OPTIONS[name](value)
+            _named(name, TASK_OPTIONS[name], value)
         else:
             raise ValueError(f'has the unknown key "{name}"{nearest(name, ["count", "payload", *TASK_OPTIONS])}')
-    return BatchItem(_count(1, 10_000)(item.get("count", 1)), task)
+    return BatchItem(_named("count", _count(1, 10_000), item.get("count", 1)), task)
+
+
+def _named(name: str, read: Read, value: object) -> Any:
+    """Read one key of a task; its message completes the sentence "batches.NAME.tasks …"."""
+    try:
+        return read(value)
+    except ValueError as error:
+        raise ValueError(f'has a "{name}" that {error}') from error
 
 
 def dump_payload(value: object) -> str:
@@ -281,13 +289,22 @@ _TABLES: Mapping[str, type[Any]] = {"daemon": DaemonSettings, "limits": Limits}
 _NAMED_TABLES: Mapping[str, type[Any]] = {"queues": Queue, "handlers": Handler, "batches": BatchSettings}
 
 
-def load(path: Path | None, places: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None) -> Config:
+def load(
+    path: Path | None,
+    places: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    *,
+    optional: bool = False,
+) -> Config:
     """Read `path` and the conf.d/*.toml beside it, in name order, later files winning, over what is shipped.
 
     `places` are defaults of [daemon] that depend on who runs it, `flags` win over every file. Without a path it is
-    the shipped configuration. Raises ConfigError with every mistake.
+    the shipped configuration; an `optional` path may be missing beside its conf.d. Raises ConfigError with every
+    mistake.
     """
     files = [] if path is None else [path, *sorted((path.parent / "conf.d").glob("*.toml"))]
+    if optional and path is not None and not path.exists():
+        files.remove(path)
     mistakes: list[str] = []
     merged: dict[str, Any] = {}
     origin: dict[tuple[str, ...], Path] = {}

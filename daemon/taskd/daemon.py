@@ -124,7 +124,9 @@ class Daemon:
         server = Server(
             create_app(services),
             listener,
-            ServerSettings(connections=limits.connections, waiting_threads=limits.waiters, body=limits.bulk_body),
+            ServerSettings(
+                connections=limits.connections, waiting_threads=limits.waiters, body=max(limits.body, limits.bulk_body)
+            ),
         )
         server.start()
         return server
@@ -254,13 +256,19 @@ class Daemon:
     def _reconfigure(self) -> None:
         """Read the configuration anew and work by it; raises ConfigError or NotReady, and the old one stays."""
         config = self._load()
-        if config.daemon != self._config.daemon:
-            changed = [
-                field.name
-                for field in dataclasses.fields(config.daemon)
-                if getattr(config.daemon, field.name) != getattr(self._config.daemon, field.name)
-            ]
-            log.warning("daemon.%s changed: that takes a restart", ", daemon.".join(changed))
+        if changed := _need_restart(self._config, config):
+            log.warning("%s changed: that takes a restart", ", ".join(changed))
         self._scheduler.configure(config)
         self._config = config
         log.info("configuration reloaded: %d handlers", len(config.handlers))
+
+
+def _need_restart(old: Config, new: Config) -> list[str]:
+    """The keys that changed and count from the next start only."""
+    keys = [("daemon", field.name) for field in dataclasses.fields(new.daemon)]
+    keys += [("limits", name) for name in ("bulk_body", "waiters", "connections", "output")]
+    return [
+        f"{table}.{key}"
+        for table, key in keys
+        if getattr(getattr(old, table), key) != getattr(getattr(new, table), key)
+    ]

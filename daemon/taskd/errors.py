@@ -192,6 +192,11 @@ class ValidationFailed(RequestError):
     code = "validation_failed"
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        # A detail may quote what the client sent, a lone surrogate for one.
+        self.extra = {"errors": [{"detail": self.detail.encode("utf-8", "replace").decode()}], **extra}
+
 
 class QueueFull(RequestError):
     """As many tasks as limits.queued_tasks allows are waiting; nothing was taken, try again later."""

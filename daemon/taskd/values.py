@@ -76,7 +76,9 @@ def read_time(value: object) -> int:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise ValueError('must be a time with its zone, such as "2030-01-31T08:00:00Z"')
+        # A "+" of an URL's query that was not written as %2B arrives as a space.
+        hint = '; in a query write "+" as %2B' if isinstance(value, str) and " " in value[11:] else ""
+        raise ValueError(f'must be a time with its zone, such as "2030-01-31T08:00:00Z"{hint}')
     try:
         # To UTC first: a time within years 1 to 9999 of its own zone may be outside them there.
         delta = moment.astimezone(UTC) - _EPOCH

@@ -40,12 +40,13 @@ def post_run_tasks() -> Response:
 
 @blueprint.get("/run-tasks")
 def get_run_tasks() -> Response:
-    """Run the batch that is configured as [batches.default] and wait for it"""
+    """Run a configured batch, `?batch=NAME`, by default the one called default, and wait for it"""
     at = services()
-    options = read_query(BATCH_OPTIONS)
-    batch = at.config().batches.get("default")
-    if batch is None:
-        raise NotFound("no [batches.default] is configured")
+    options = read_query({**BATCH_OPTIONS, "batch": str})
+    batches, name = at.config().batches, options.pop("batch", "default")
+    if name not in batches:
+        raise NotFound(f"no [batches.{name}] is configured{nearest(name, batches)}")
+    batch = batches[name]
     configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) is not None}
     items = [dict(item.task) for item in batch.tasks for _ in range(item.count)]
     return _run(items, configured | options, at)

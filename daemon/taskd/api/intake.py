@@ -146,4 +146,6 @@ def _json(body: bytes, depth: int, what: str = "the body") -> Any:
         return parse_json(body, depth)
     except ValueError as error:
         hint = "; for a task without a payload send null" if not body else ""
-        raise InvalidJSON(f"{what} {error}{hint}") from error
+        # An NDJSON line is named already, by its number in the body.
+        mistake = str(error) if what == "the body" else str(error).replace(" at line 1, column", " at column")
+        raise InvalidJSON(f"{what} {mistake}{hint}") from error

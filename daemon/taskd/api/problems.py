@@ -16,7 +16,6 @@ from ..errors import (
     MethodNotAllowed,
     NotFound,
     RequestError,
-    TaskdError,
     UnsupportedMediaType,
 )
 from ..values import dump_json
@@ -64,6 +63,6 @@ def _http_exception(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     log.error("a request failed", exc_info=error)
-    code = error.code if isinstance(error, JournalError) else TaskdError.code
+    code = error.code if isinstance(error, JournalError) else RequestError.code
     detail = error.detail if isinstance(error, JournalError) else "Something went wrong in taskd; its log says what."
     return _document(HTTPStatus.INTERNAL_SERVER_ERROR, code, detail)

@@ -18,8 +18,9 @@ from .cgroup import Cgroup, Cgroups
 #: Where programs are looked for that a command names without a path.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-#: The controller that keeps each limit, and the rlimit that does so where there is none.
-_LIMITS = {"memory_max": ("memory", "--as"), "cpu_weight": ("cpu", None), "tasks_max": ("pids", "--nproc")}
+#: The controller that keeps each limit, and the rlimit that does so where there is none. Not RLIMIT_NPROC: it counts
+#: all processes of the user, taskd's own threads included, and holds root to nothing.
+_LIMITS = {"memory_max": ("memory", "--as"), "cpu_weight": ("cpu", None), "tasks_max": ("pids", None)}
 
 
 def applied(handler: Handler, controllers: Collection[str]) -> dict[str, str]:

@@ -18,6 +18,8 @@ def backup(path: Path, target: Path) -> None:
     An older file at `target` is replaced only by a sound copy. Raises JournalError or its kinds.
     """
     inspect(path)
+    if _is_the_journals(path, target):
+        raise JournalError(f"{target} belongs to the journal itself; give the backup another name")
     part = target.with_name(target.name + ".part")
     try:
         part.unlink(missing_ok=True)
@@ -35,6 +37,12 @@ def backup(path: Path, target: Path) -> None:
         raise JournalError(f"{target} cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _is_the_journals(path: Path, target: Path) -> bool:
+    """Whether the journal's own files would be replaced: a daemon would go on writing to the one that is gone."""
+    own = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")), path.with_name("lock"))
+    return target.resolve() in [file.resolve() for file in own]
 
 
 def _copy(path: Path, part: Path) -> None:

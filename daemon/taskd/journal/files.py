@@ -59,15 +59,17 @@ def open_writer(path: Path) -> sqlite3.Connection:
     if not is_blank(path):
         inspect(path)
     try:
-        # SQLite gives its -wal and -shm the mode of the file that it finds.
+        # Before SQLite makes -wal and -shm beside it: they get its mode.
         path.touch(mode=0o600)
+        path.chmod(0o600)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be used: {error.strerror}") from error
+    try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         connection.text_factory = _text
         _prepare(connection)
     except sqlite3.Error as error:
         raise as_journal_error(path, error) from error
-    except OSError as error:
-        raise JournalError(f"{path} cannot be made: {error.strerror}") from error
     _extend_log(connection)
     return connection
 

@@ -50,7 +50,8 @@ class CommitFailed(TaskdError):
         """`unknown`: it may be on the disk all the same; otherwise it certainly is not."""
         super().__init__(str(error))
         self.full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        self.unknown = unknown
+        # A full disk cuts off the writing of frames, of which the last one makes the commit: it certainly is not there.
+        self.unknown = unknown and not self.full
 
 
 @dataclass(frozen=True, slots=True)

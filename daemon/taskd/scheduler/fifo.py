@@ -95,8 +95,10 @@ class FifoScheduler(Scheduler):
             self._config = config
             self._prune_at = self._clock.monotonic()
 
-        self._inbox.put(_configure(config))
+        # In this order: what the core starts by the new configuration is then launched by it too.
         self._inbox.call(take_over, ANSWER)
+        self._inbox.put(_configure(config))
+        self._inbox.call(lambda: None, ANSWER)
 
     def stop(self) -> None:
         """Any thread: take no more work, give running attempts the grace period, then end."""

@@ -48,6 +48,12 @@ def children() -> list[str]:
     return [pid for thread in path.iterdir() for pid in (thread / "children").read_text().split()]
 
 
+def test_a_time_limit_of_years(runner: Runner) -> None:
+    """A limit longer than the kernel's timers go does not end the thread that watches every attempt."""
+    assert runner.run(shell("echo up"), timeout=10 * 366 * 86400.0).succeeded
+    assert runner.run(shell("echo up")).succeeded
+
+
 def test_many_at_once(runner: Runner) -> None:
     """Two hundred attempts at once are each reported once, and leave no descriptor and no process."""
     before = descriptors()

@@ -20,6 +20,8 @@ Call = Callable[[], object]
 
 _log = logging.getLogger(__name__)
 _MANY_CANCELLED = 100
+#: Seconds; epoll takes no more than 24 days, and a time limit may be ten years.
+_LONGEST_WAIT = 86400.0
 
 
 class Timer:
@@ -110,7 +112,7 @@ class Loop:
             return 0
         while self._timers and self._timers[0].call is None:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0].due - time.monotonic()) if self._timers else None
+        return min(max(0.0, self._timers[0].due - time.monotonic()), _LONGEST_WAIT) if self._timers else None
 
     def _run_timers(self) -> None:
         now = time.monotonic()

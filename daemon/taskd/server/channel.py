@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds for a client that is still sending what was refused to read the answer: closing at once could lose it.
 LINGER = 5.0
-_UCRED = struct.Struct("3i")
+_UCRED = struct.Struct("iII")
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types

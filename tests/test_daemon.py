@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -247,3 +249,26 @@ def _curl_as_nobody(directory: Path) -> str:
         command, cwd=directory, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=True
     )
     return done.stdout.decode()
+
+
+def test_reaps_attempts_whatever_its_parent_ignored(tmp_path: Path) -> None:
+    """Started by a program that ignores SIGCHLD, the daemon still learns how its attempts ended."""
+    taskd = Taskd(tmp_path, CONFIG.format(directory=tmp_path))
+    former = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        taskd.start()
+        signal.signal(signal.SIGCHLD, former)
+        assert taskd.task(taskd.submit("hash", {"path": "/dev/null"}), 5)["state"] == "succeeded"
+    finally:
+        signal.signal(signal.SIGCHLD, former)
+        taskd.close()
+
+
+def test_damage_found_on_the_way_ends_it_for_good(tmp_path: Path) -> None:
+    """The exit status is that of a damaged journal, which systemd does not restart on, also hours after the start."""
+    with Taskd(tmp_path) as taskd:
+        taskd.post("/tasks", [{"payload": "x" * 240_000, "delay": "1s"}] * 30)
+        with contextlib.closing(sqlite3.connect(next(tmp_path.rglob("journal.db")))) as journal:
+            journal.execute("UPDATE tasks SET label = 'rotten' WHERE id = 30")
+            journal.commit()
+        assert taskd.wait() == 65

@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -79,6 +80,8 @@ def _run(options: argparse.Namespace) -> int:
 
     # When the watchdog sends SIGABRT, every thread's stack goes to the log.
     faulthandler.enable()
+    # Ignored by whoever started us, it would be inherited, and the kernel would take the exits of attempts away.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     set_up(os.environ)
     environ = dict(os.environ)
     Supervisor.scrub(os.environ)
@@ -175,7 +178,7 @@ def _reload(path: Path) -> int:
         return 0
     mistakes = [error["detail"] for error in document.get("errors", [])] or [document["detail"]]
     print(*mistakes, sep="\n", file=sys.stderr)
-    return ConfigError.exit_status
+    return ConfigError.exit_status if status == HTTPStatus.UNPROCESSABLE_ENTITY else 1
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from contextlib import ExitStack
 
 from .api import Services, WaitingRoom, create_app
 from .config import Config
-from .errors import Draining, NotReady, TaskdError
+from .errors import Draining, NotReady, StartError, TaskdError
 from .executor import Cgroups, Executor, ExecutorSettings, applied, end_leftovers
 from .heart import Heart
 from .inbox import Inbox
@@ -197,10 +197,11 @@ class Daemon:
 
     def _stop(self) -> int:
         """The scheduler has ended, and who waited has been released: send the answers."""
-        failure = self._scheduler.failure
         self._server.drain(FAREWELL)
         log.info("stopped; %s", dataclasses.replace(self._scheduler.status, draining=False))
-        return 0 if failure is None else 1
+        failure = self._scheduler.failure
+        # A journal found damaged on the way must not be restarted on, just as one found damaged at the start.
+        return failure.exit_status if isinstance(failure, StartError) else int(failure is not None)
 
     def _status_changed(self) -> None:
         """Any thread: have STATUS= sent soon, and once for all that changes until then."""

@@ -7,21 +7,9 @@ from typing import Any
 import pytest
 
 from taskd.errors import ValidationFailed
-from taskd.task import (
-    BATCH_OPTIONS,
-    FINAL,
-    TASK_OPTIONS,
-    Attempt,
-    Outcome,
-    Reason,
-    Spec,
-    State,
-    Submitter,
-    Task,
-    attempts_json,
-    read_options,
-    task_json,
-)
+from taskd.options import BATCH_OPTIONS, TASK_OPTIONS, read_options
+from taskd.shown import attempts_json, task_json
+from taskd.task import FINAL, Attempt, Outcome, Reason, Spec, State, Submitter, Task
 
 KEYS = """
 id state handler queue priority label batch payload submitted_by submitted_at not_before started_at finished_at

@@ -12,8 +12,10 @@ from flask import Blueprint, Response, request
 from ..errors import Draining, NotFound, ValidationFailed
 from ..events import Submit
 from ..journal import Reader, Record
+from ..options import BATCH_OPTIONS, read_options
+from ..shown import task_json
 from ..synchronizer import Finished, JobsSynchronizer
-from ..task import BATCH_OPTIONS, Batch, Task, read_options, task_json
+from ..task import Batch, Task
 from ..values import dump_json, format_time, nearest, read_duration
 from .access import submitter
 from .intake import NDJSON, read_many, read_query, specs_of

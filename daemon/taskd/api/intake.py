@@ -18,7 +18,8 @@ from ..errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from ..task import TASK_OPTIONS, Spec, read_options
+from ..options import TASK_OPTIONS, Read, read_options
+from ..task import Spec
 from ..template import expand
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
 
@@ -38,7 +39,7 @@ def read_body(limit: int, name: str, media_types: Sequence[str] = ("application/
     return body
 
 
-def read_query(known: Mapping[str, Any]) -> dict[str, Any]:
+def read_query(known: Mapping[str, Read]) -> dict[str, Any]:
     """The options in this request's query; raises ValidationFailed."""
     if twice := [name for name, values in request.args.lists() if len(values) > 1]:
         raise ValidationFailed(f'the query has "{twice[0]}" more than once')
@@ -82,7 +83,7 @@ def specs_of(items: Any, config: Config) -> list[Spec]:
 def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
     """Fill in the handler's defaults, and see that the payload fits it; raises RequestError."""
     handler = _handler(options.get("handler", config.daemon.default_handler), config)
-    text = dump_json_checked(payload)
+    text = _payload_text(payload)
     if len(text) * 4 > config.limits.body and len(text.encode()) > config.limits.body:
         raise BodyTooLarge(f"the payload has {len(text.encode())} bytes; limits.body allows {config.limits.body}")
     expand(handler.command, payload, handler.allow_dash)
@@ -102,7 +103,7 @@ def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
     )
 
 
-def dump_json_checked(payload: Any) -> str:
+def _payload_text(payload: Any) -> str:
     """The payload as compact JSON text; raises InvalidJSON for what no text can carry."""
     try:
         return dump_json(payload)

@@ -9,8 +9,10 @@ from flask import Blueprint, Response
 from ..errors import Draining
 from ..events import Submit
 from ..journal import Record
+from ..options import TASK_OPTIONS
+from ..shown import attempts_json, task_json
 from ..synchronizer import JobsSynchronizer
-from ..task import TASK_OPTIONS, Task, attempts_json, task_json
+from ..task import Task
 from ..values import dump_json, read_duration
 from .access import submitter
 from .intake import read_many, read_query, read_task, specs_of

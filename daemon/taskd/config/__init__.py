@@ -1,0 +1,7 @@
+"""The configuration: one frozen Config, made from files by `load`; a reload makes a new one."""
+
+from .load import load
+from .readers import BatchItem
+from .tables import SHIPPED, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
+
+__all__ = ["SHIPPED", "BatchItem", "BatchSettings", "Config", "DaemonSettings", "Handler", "Limits", "Queue", "load"]

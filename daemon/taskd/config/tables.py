@@ -1,0 +1,150 @@
+"""The tables of a configuration file: each a frozen dataclass whose fields hold every default and every explanation.
+
+Any thread may read them. A field's metadata has the function that reads its value; what has none is no key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..options import BATCH_OPTIONS, MAX_RETRIES, Read
+from ..task import Policy
+from ..template import Template
+from ..values import read_duration, read_size
+from . import readers
+
+
+def _key(read: Read, default: Any, doc: str) -> Any:
+    metadata = {"read": read, "doc": doc}
+    if isinstance(default, Mapping):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """[daemon]: the process itself. A change of these needs a restart."""
+
+    socket: Path = _key(readers.path, Path("/run/taskd/taskd.sock"), "the socket that clients connect to")
+    socket_mode: int = _key(readers.file_mode, 0o660, "the socket file's mode: who may connect")
+    state_directory: Path = _key(readers.path, Path("/var/lib/taskd"), "where the journal lives")
+    scheduler: str = _key(readers.choice("fifo", "dummy"), "fifo", "fifo, or dummy: accept and run nothing")
+    default_handler: str = _key(readers.text, "log", "what POST /task without a handler runs")
+    stop_grace: float = _key(read_duration, 30.0, "how long running attempts may go on after SIGTERM")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """[limits]: what one client, or all of them, can ask for."""
+
+    body: int = _key(read_size, 256 * 1024, "one task's payload")
+    bulk_body: int = _key(read_size, 64 * 1024 * 1024, "the body of a request with many tasks")
+    batch: int = _key(readers.count(1, 1_000_000), 10_000, "tasks in one request")
+    queued_tasks: int = _key(readers.count(), 1_000_000, "tasks waiting in all; beyond: 429")
+    waiters: int = _key(readers.count(1, 30_000), 1000, "requests waiting for tasks; beyond: 503")
+    connections: int = _key(readers.count(1, 60_000), 1500, "open connections")
+    output: int = _key(read_size, 64 * 1024, "kept of an attempt's stdout, and of its stderr: the last part")
+    keep_finished: float = _key(readers.positive_duration, 7 * 86400.0, "how long finished tasks are remembered")
+    keep_finished_tasks: int = _key(readers.count(), 1_000_000, "how many finished tasks are remembered")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """[queues.NAME]: a line of tasks."""
+
+    concurrency: int = _key(
+        readers.count(1, 10_000), os.cpu_count() or 1, "attempts at a time; by default the number of processors"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """[handlers.NAME]: what a task may run; either a command or a function."""
+
+    name: str = ""
+    command: tuple[Template, ...] = _key(
+        readers.command, (), 'program and arguments, without a shell; "{field}" is the payload\'s'
+    )
+    function: str = _key(readers.function, "", '"module:function", called with the payload in a worker process')
+    description: str = _key(readers.text, "", "for people: shown by GET /handlers")
+    queue: str = _key(readers.text, "default", "the queue its tasks wait in")
+    timeout: float | None = _key(readers.positive_duration, None, "how long an attempt may take; by default for ever")
+    kill_after: float = _key(read_duration, 5.0, "from SIGTERM to SIGKILL when an attempt is ended")
+    retries: int = _key(readers.count(0, MAX_RETRIES), 0, "how often a failed attempt is tried again")
+    backoff: float = _key(read_duration, 5.0, "before the first retry; doubles with each, with jitter")
+    backoff_max: float = _key(read_duration, 3600.0, "the longest back-off")
+    retry_on: str = _key(readers.choice("failure", "tempfail"), "failure", "tempfail: only exit status 75 is retried")
+    on_interrupt: str = _key(
+        readers.choice("requeue", "fail"), "requeue", "fail: never run twice after a crash or stop"
+    )
+    result: str = _key(readers.choice("none", "json"), "none", "json: the command's stdout is the task's result")
+    memory_max: int | None = _key(readers.size_limit, None, "memory of an attempt; by default without limit")
+    cpu_weight: int | None = _key(readers.count(1, 10_000), None, "share of the processor; others have 100")
+    tasks_max: int | None = _key(readers.count(), None, "processes and threads of an attempt")
+    nice: int | None = _key(readers.count(-20, 19), None, "niceness; below the daemon's own takes privileges")
+    allow_dash: bool = _key(readers.flag, False, 'whether a value may begin with "-"')
+    environment: Mapping[str, str] = _key(readers.environment, {}, "added to the clean environment")
+    working_directory: Path = _key(readers.path, Path("/"), "where it runs")
+    python_path: tuple[str, ...] = _key(readers.paths, (), "for a function: where its module is found")
+    worker_tasks: int = _key(readers.count(), 1000, "for a function: tasks after which its worker is replaced")
+    worker_idle: float = _key(readers.positive_duration, 300.0, "for a function: idle time after which its worker ends")
+
+    @property
+    def fields(self) -> list[str]:
+        """The payload's fields that the command needs."""
+        return sorted({field for template in self.command for field in template.fields})
+
+    @property
+    def policy(self) -> Policy:
+        """What the core needs to know."""
+        return Policy(self.backoff, self.backoff_max, self.retry_on == "failure", self.on_interrupt == "requeue")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """[batches.NAME]: a batch that a request can name; GET /run-tasks runs the one called default."""
+
+    tasks: tuple[readers.BatchItem, ...] = _key(
+        readers.batch_items, (), "the tasks, each with handler, payload, options and count"
+    )
+    timeout: float | None = _key(BATCH_OPTIONS["timeout"], None, "how long to wait; by default for all")
+    max_parallel: int | None = _key(BATCH_OPTIONS["max_parallel"], None, "attempts of this batch at a time")
+    fail_fast: bool = _key(readers.flag, False, "whether a failure cancels the tasks not yet started")
+
+
+#: As shipped: a handler that logs the task, and one to watch taskd work with.
+SHIPPED: Mapping[str, Any] = {
+    "queues": {"default": {}, "demo": {"concurrency": 10}},
+    "handlers": {
+        "log": {"function": "taskd.shipped:log", "description": "writes the task to the log"},
+        "demo": {
+            "function": "taskd.shipped:demo",
+            "queue": "demo",
+            "description": 'ten steps of {"step": SECONDS} each, one second by default',
+        },
+    },
+    "batches": {"default": {"tasks": [{"handler": "demo", "count": 10}]}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured."""
+
+    daemon: DaemonSettings = DaemonSettings()
+    limits: Limits = Limits()
+    queues: Mapping[str, Queue] = dataclasses.field(default_factory=dict)
+    handlers: Mapping[str, Handler] = dataclasses.field(default_factory=dict)
+    batches: Mapping[str, BatchSettings] = dataclasses.field(default_factory=dict)
+    #: The files it was read from.
+    files: tuple[Path, ...] = ()
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """Each handler's policy by its name."""
+        return {name: handler.policy for name, handler in self.handlers.items()}

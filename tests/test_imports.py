@@ -37,7 +37,7 @@ TABLE: dict[str, str] = {
     "local": "errors",
     # Runs in worker processes, where it writes JSON as the daemon does.
     "shipped": "values",
-    "heart": "errors inbox server supervisor",
+    "heart": "errors executor inbox server supervisor",
     "daemon": "*",
     "__main__": "*",
     "__init__": "",

@@ -82,6 +82,8 @@ def _run(options: argparse.Namespace) -> int:
     faulthandler.enable()
     # Ignored by whoever started us, it would be inherited, and the kernel would take the exits of attempts away.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Until the daemon reads its configuration there is nothing to read again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     set_up(os.environ)
     environ = dict(os.environ)
     Supervisor.scrub(os.environ)

@@ -68,6 +68,8 @@ class Daemon:
             return self._stop()
 
     def _start(self, stack: ExitStack) -> None:
+        # First: a signal that comes while it starts waits in the mail, and is served in order.
+        self._catch_signals(stack)
         settings = self._config.daemon
         stack.callback(os.close, claim(settings.state_directory))
         path = settings.state_directory / JOURNAL_FILE
@@ -80,8 +82,7 @@ class Daemon:
             log.warning("ended %d processes that a former taskd had left", ended)
         self._scheduler = self._start_scheduler(journal)
         self._server = self._start_server(reader, listener)
-        self._heart = Heart(self._supervisor, self._inbox, self._server, self._mail.put)
-        self._catch_signals(stack)
+        self._heart = Heart(self._supervisor, self._inbox, self._server, self._executor, self._mail.put)
         self._announce()
 
     def _listen(self, stack: ExitStack) -> socket.socket:
@@ -100,9 +101,9 @@ class Daemon:
         cgroups = Cgroups.claim()
         self._controllers = cgroups.controllers if cgroups else frozenset()
         settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output, cgroups)
-        executor = Executor(self._inbox.report, task_output, settings)
-        executor.start()
-        scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, executor, self._config)
+        self._executor = Executor(self._inbox.report, task_output, settings)
+        self._executor.start()
+        scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, self._executor, self._config)
         scheduler.on_end = lambda: self._mail.put(self._scheduler_ended)
         if self._supervisor.enabled:
             scheduler.on_status = self._status_changed
@@ -153,12 +154,13 @@ class Daemon:
             try:
                 mail = self._mail.get(timeout=self._patience())
             except queue.Empty:
-                self._run_timers()
-                continue
+                mail = None
             if callable(mail):
                 mail()
-            else:
+            elif mail is not None:
                 self._signalled(signal.Signals(mail))
+            # After each letter too: much mail must not keep the watchdog waiting.
+            self._run_timers()
 
     def _patience(self) -> float | None:
         return max(0.0, min(self._timers.values()) - time.monotonic()) if self._timers else None

@@ -28,6 +28,7 @@ class JobsSynchronizer:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._expected: tuple[int, ...] = ()
+        self._missing: set[int] = set()
         self._finished: dict[int, Finished] = {}
         #: The order in which they finished, for as_finished.
         self._order: list[Finished] = []
@@ -37,12 +38,15 @@ class JobsSynchronizer:
         """Name the tasks to wait for, in the order of their submission."""
         with self._condition:
             self._expected = tuple(task_ids)
+            self._missing = set(task_ids) - self._finished.keys()
+            self._condition.notify_all()
 
     def finish(self, finished: Finished) -> None:
         """Note that a task is done; doing so twice changes nothing."""
         with self._condition:
             if finished.task.id not in self._finished:
                 self._finished[finished.task.id] = finished
+                self._missing.discard(finished.task.id)
                 self._order.append(finished)
                 self._condition.notify_all()
 
@@ -90,7 +94,7 @@ class JobsSynchronizer:
 
     @property
     def _done(self) -> bool:
-        return len(self._finished) >= len(self._expected)
+        return not self._missing
 
 
 def _deadline(timeout: float | None) -> float | None:

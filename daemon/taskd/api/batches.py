@@ -9,17 +9,17 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from ..errors import Draining, NotFound, ValidationFailed
+from ..errors import NotFound, ValidationFailed
 from ..events import Submit
 from ..journal import Reader, Record
 from ..options import BATCH_OPTIONS, read_options
 from ..shown import task_json
-from ..synchronizer import Finished, JobsSynchronizer
-from ..task import Batch, Task
+from ..synchronizer import JobsSynchronizer
+from ..task import Batch
 from ..values import dump_json, format_time, nearest, read_duration
 from .access import submitter
 from .intake import NDJSON, read_many, read_query, specs_of
-from .services import Services, released_by_disconnect, services
+from .services import Services, released_by_disconnect, services, watching
 from .tasks import answer
 
 blueprint = Blueprint("batches", __name__)
@@ -135,36 +135,24 @@ def get_batch(batch_id: int) -> Response:
     """One batch, with its tasks. `?wait=SECONDS`"""
     at = services()
     wait = read_query({"wait": read_duration}).get("wait")
-    batch, records = at.reader.batch(batch_id), at.reader.records(batch_id)
-    if wait and _unfinished(records):
-        _wait_for(batch_id, [task.id for task in _unfinished(records)], wait)
-        records = at.reader.records(batch_id)
-    return answer(_batch_json(batch, records))
+    batch = at.reader.batch(batch_id)
+    if wait and (unfinished := at.reader.unfinished(batch_id)):
+        _wait_for(batch_id, unfinished, wait)
+    return answer(_batch_json(batch, at.reader.records(batch_id)))
 
 
 def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:
-    at = services()
-    with at.waiting_room.enter():
-        synchronizer = released_by_disconnect(JobsSynchronizer())
-        try:
-            at.inbox.watch(synchronizer, task_ids)
-        except Draining:
-            return  # what is known now is all there will be
-        for record in at.reader.records(batch_id):
-            if record.task.state.final:
-                synchronizer.finish(Finished(record.task, record.outcome))
-        synchronizer.wait(seconds)
-        at.inbox.unwatch(synchronizer, task_ids)
-
-
-def _unfinished(records: list[Record]) -> list[Task]:
-    return [record.task for record in records if not record.task.state.final]
+    with watching(task_ids) as synchronizer:
+        if synchronizer is not None:
+            # Those that ended meanwhile are waited for no more.
+            synchronizer.expect(services().reader.unfinished(batch_id))
+            synchronizer.wait(seconds)
 
 
 def _batch_json(batch: Batch, records: list[Record]) -> dict[str, Any]:
     return {
         "id": batch.id,
-        "state": "running" if _unfinished(records) else "finished",
+        "state": "finished" if all(record.task.state.final for record in records) else "running",
         "count": batch.count,
         "counts": Counter(record.task.state.value for record in records),
         "submitted_at": format_time(batch.submitted_at),

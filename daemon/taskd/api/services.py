@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
@@ -12,7 +12,7 @@ from typing import cast
 from flask import current_app, request
 
 from ..config import Config, Handler
-from ..errors import TooManyWaiters
+from ..errors import Draining, TooManyWaiters
 from ..inbox import Inbox
 from ..journal import Reader
 from ..scheduler import Status
@@ -70,6 +70,26 @@ class Services:
 def services() -> Services:
     """The services of the application that serves this request."""
     return cast(Services, current_app.extensions["taskd"])
+
+
+@contextmanager
+def watching(task_ids: Sequence[int]) -> Iterator[JobsSynchronizer | None]:
+    """Wait here for tasks that have been accepted already; None while the daemon stops: what is known now is all.
+
+    Only what ends from here on is told to the synchronizer; what ended before is in the journal.
+    """
+    at = services()
+    with at.waiting_room.enter():
+        synchronizer = released_by_disconnect(JobsSynchronizer())
+        try:
+            at.inbox.watch(synchronizer, task_ids)
+        except Draining:
+            yield None
+            return
+        try:
+            yield synchronizer
+        finally:
+            at.inbox.unwatch(synchronizer, task_ids)
 
 
 def released_by_disconnect(synchronizer: JobsSynchronizer) -> JobsSynchronizer:

@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ..errors import Draining
 from ..events import Submit
 from ..journal import Record
 from ..options import TASK_OPTIONS
@@ -16,7 +15,7 @@ from ..task import Task
 from ..values import dump_json, read_duration
 from .access import submitter
 from .intake import read_many, read_query, read_task, specs_of
-from .services import released_by_disconnect, services
+from .services import released_by_disconnect, services, watching
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -77,14 +76,6 @@ def get_task(task_id: int) -> Response:
 
 
 def _wait_for(task_id: int, seconds: float) -> None:
-    at = services()
-    with at.waiting_room.enter():
-        synchronizer = released_by_disconnect(JobsSynchronizer())
-        try:
-            at.inbox.watch(synchronizer, [task_id])
-        except Draining:
-            return  # what is known now is all there will be
-        # Only what ends from here on is told to the synchronizer; what ended before is in the journal.
-        if not at.reader.record(task_id).task.state.final:
+    with watching([task_id]) as synchronizer:
+        if synchronizer is not None and not services().reader.record(task_id).task.state.final:
             synchronizer.wait(seconds)
-        at.inbox.unwatch(synchronizer, [task_id])

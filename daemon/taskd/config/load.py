@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..values import nearest
+from ..values import MAX_DEPTH, check_depth, nearest
 from .tables import SHIPPED, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
 
 _TABLES: Mapping[str, type[Any]] = {"daemon": DaemonSettings, "limits": Limits}
 _NAMED_TABLES: Mapping[str, type[Any]] = {"queues": Queue, "handlers": Handler, "batches": BatchSettings}
+
+
+#: Levels of a file: a payload's, and batches.NAME.tasks = [{payload = …}] around it.
+_DEEPEST = MAX_DEPTH + 5
 
 
 def load(
@@ -51,11 +55,15 @@ def load(
 
 def _read_file(file: Path, mistakes: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        table = tomllib.loads(file.read_text("utf-8"))
+        check_depth(table, _DEEPEST)
+        return table
     except OSError as error:
         mistakes.append(f"{file}: cannot be read: {error.strerror}")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         mistakes.append(f"{file}: is not TOML: {error}")
+    except (ValueError, RecursionError):
+        mistakes.append(f"{file}: is nested deeper than {_DEEPEST} levels")
     return {}
 
 

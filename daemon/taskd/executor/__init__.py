@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from ..config import Handler
@@ -56,6 +57,11 @@ class Executor(threading.Thread):
     def kill_all(self) -> None:
         """End everything at once with SIGKILL; reported as interrupted."""
         self._loop.post(self._kill_all)
+
+    def beat(self, done: Callable[[], None]) -> None:
+        """Have `done` called once the thread comes around; at once when it was closed in order."""
+        if not self._loop.post(done):
+            done()
 
     def close(self) -> None:
         """End the idle workers and the thread, after the last attempt; one that still runs is killed."""

@@ -80,6 +80,14 @@ class Attempt:
         if (timeout := self._timeout) is not None:
             self._timer = self._bench.loop.after(timeout, lambda: self.end(Reason.TIMEOUT))
 
+    def start_over(self) -> None:
+        """Forget the process that was to work on it, and never began."""
+        self._cancel_timer()
+        self._child = self._timer = None
+        if self._output:
+            self._output.close()
+            self._output = None
+
     def end(self, reason: Reason) -> None:
         """Cut it off: SIGTERM to its processes now, SIGKILL after the handler's kill_after."""
         if self.cut is None and self._child:

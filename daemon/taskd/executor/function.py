@@ -12,13 +12,14 @@ import os
 import socket
 import sys
 from collections import deque
+from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from ..config import Handler
 from ..task import Outcome, Reason
+from ..values import dump_json, parse_json
 from .attempt import Attempt, Bench, advise, base_environment, memory_file
 from .limits import enclose
 from .loop import Timer
@@ -28,6 +29,17 @@ from .process import Child, Descriptors, Exit
 _PROGRAM = Path(__file__).with_name("worker.py")
 #: Attempts of one worker whose output is still read, because something that they left behind holds it open.
 _MANY_LATE = 16
+#: Bytes of an answer at the most: a result of 16 MiB, each character of which may take six, and the rest.
+_LONGEST_ANSWER = 100 * 1024 * 1024
+_TEXT = (str, type(None))
+#: What a worker may answer. Anything else could not be kept, and would have the journal taken for damaged.
+_ANSWER: Mapping[str, tuple[type, ...]] = {
+    "succeeded": (bool,),
+    **dict.fromkeys(("reason", "message", "result", "error_type", "traceback"), _TEXT),
+    "cpu_seconds": (float, type(None)),
+    "max_rss": (int, type(None)),
+}
+_REASONS = frozenset({Reason.EXCEPTION, Reason.BAD_RESULT, Reason.NOT_STARTED})
 
 
 class Pool:
@@ -106,6 +118,8 @@ class Worker:
         self._pool = pool
         self._attempt: Attempt | None = None
         self._taken = 0
+        #: Whether it ended without having read the task that it was handed.
+        self._unread = False
         self._cpu_seconds = 0.0
         self._timer: Timer | None = None
         self._late: deque[Output] = deque()
@@ -166,6 +180,7 @@ class Worker:
             socket.send_fds(self._socket, [packet], descriptors)
         except OSError:
             # It listens no more: its end, which is then near, is what becomes of the attempt.
+            self._unread = True
             self._child.kill()
 
     def _answered(self) -> None:
@@ -190,8 +205,11 @@ class Worker:
             _, descriptors, _, _ = socket.recv_fds(self._socket, 64, 1)
             with open(descriptors[0], "rb") as answer:
                 answer.seek(0)
-                return _outcome(json.loads(answer.read()))
-        except (OSError, ValueError, TypeError, IndexError):
+                return _outcome(answer.read(_LONGEST_ANSWER + 1))
+        except ConnectionResetError:  # what was sent still lay there when its end was closed
+            self._unread = True
+            return None
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             return None
 
     def _read_on(self, output: Output) -> None:
@@ -212,7 +230,12 @@ class Worker:
         for output in self._late:
             output.close()
         self._pool.ended(self)
-        if attempt := self._attempt:
+        attempt = self._attempt
+        if attempt and self._unread and self._taken > 1 and not attempt.cut:
+            # It died idle, after its last task: this one never reached it.
+            attempt.start_over()
+            self._pool.run(attempt)
+        elif attempt:
             attempt.output.drain()
             attempt.finish(_death(exit_, self._cpu_seconds))
 
@@ -237,8 +260,22 @@ def _variables(attempt: Attempt) -> bytes:
     return json.dumps(variables).encode()
 
 
-def _outcome(answer: dict[str, Any]) -> Outcome:
-    reason = answer.pop("reason", None)
+def _outcome(packed: bytes) -> Outcome:
+    """Read an answer; raises what reading it raises. The function can write to the socket too: believe nothing."""
+    if len(packed) > _LONGEST_ANSWER:
+        raise ValueError("the answer is too long")
+    answer = parse_json(packed)
+    if answer.keys() - _ANSWER.keys() or not all(isinstance(value, _ANSWER[name]) for name, value in answer.items()):
+        raise ValueError("the answer is none")
+    for text in filter(None, answer.values()):
+        str(text).encode()  # a lone surrogate can be kept nowhere
+    reason, result = answer.pop("reason", None), answer.get("result")
+    if not answer["succeeded"] and reason not in _REASONS:
+        raise ValueError("the answer says not why it failed")
+    if not 0 <= (answer.get("max_rss") or 0) < 2**63:
+        raise ValueError("the answer has an impossible size")
+    if result is not None:
+        answer["result"] = dump_json(json.loads(result))
     return Outcome(reason=reason and Reason(reason), **answer)
 
 

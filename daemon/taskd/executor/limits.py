@@ -40,7 +40,8 @@ def _way(controller: str, rlimit: str | None, controllers: Collection[str]) -> s
         return "cgroup"
     if rlimit is None:
         return f"not applied: no cgroup with the {controller} controller is delegated to taskd"
-    return "rlimit" if shutil.which("prlimit") else "not applied: no cgroup is delegated, and there is no prlimit"
+    there = shutil.which("prlimit", path=PATH)
+    return "rlimit" if there else "not applied: no cgroup is delegated, and there is no prlimit"
 
 
 def enclose(
@@ -63,8 +64,13 @@ def _prefix(handler: Handler, controllers: Collection[str]) -> list[str]:
     rlimits = [
         f"{rlimit}={getattr(handler, name)}" for name, (_, rlimit) in _LIMITS.items() if ways.get(name) == "rlimit"
     ]
-    nice = ["nice", "-n", str(handler.nice)] if ways.get("nice") == "nice" else []
-    return [*(["prlimit", *rlimits, "--"] if rlimits else []), *nice]
+    # By their paths: the handler's own PATH may lead to neither.
+    nice = [_tool("nice"), "-n", str(handler.nice)] if ways.get("nice") == "nice" else []
+    return [*([_tool("prlimit"), *rlimits, "--"] if rlimits else []), *nice]
+
+
+def _tool(name: str) -> str:
+    return shutil.which(name, path=PATH) or name
 
 
 def _see_program(program: str, handler: Handler) -> None:

@@ -28,6 +28,8 @@ _RECORD = (
 _ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDER BY number"  # noqa: S608
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
+_UNFINISHED = "SELECT id FROM tasks WHERE batch = ? AND finished_at IS NULL ORDER BY id"
+
 #: Connections that are kept open between calls.
 _POOL = 8
 
@@ -67,6 +69,11 @@ class Reader:
         if row is None:
             raise BatchNotFound(f"there is no batch {batch_id}; finished ones are forgotten after limits.keep_finished")
         return rows.batch_of(row)
+
+    def unfinished(self, batch_id: int) -> list[int]:
+        """The ids of a batch's tasks that are not in a final state, in the order of their submission."""
+        with self._cursor(_UNFINISHED, batch_id) as cursor:
+            return [task_id for (task_id,) in cursor]
 
     def records(self, batch_id: int) -> list[Record]:
         """The tasks of a batch, in the order of their submission."""

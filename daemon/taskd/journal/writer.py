@@ -6,12 +6,13 @@ one transaction and one sync.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import TaskdError
 from ..events import PORTION, BatchLoaded, LineLoaded, LiveBatch, Snapshot, Turn
@@ -19,7 +20,7 @@ from ..line import WINDOW, WINDOW_BYTES
 from ..task import Task
 from . import rows
 from .check import check_small
-from .files import open_writer
+from .files import JOURNAL_FILE, as_journal_error, open_writer
 
 _INSERT_BATCH = f"INSERT INTO batches ({rows.BATCH_COLUMNS}) VALUES (?,?,?,?,?,?)"  # noqa: S608 - our own columns
 _INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({','.join('?' * rows.TASK_WIDTH)})"  # noqa: S608
@@ -60,6 +61,23 @@ class Retention:
 
     age: int
     tasks: int
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _reading(method: Callable[P, R]) -> Callable[P, R]:
+    """Have what SQLite cannot read said as a JournalError: a damaged page must end the daemon as a damaged row does."""
+
+    @functools.wraps(method)
+    def read(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except sqlite3.Error as error:
+            raise as_journal_error(Path(JOURNAL_FILE), error) from error
+
+    return read
 
 
 class Journal:
@@ -108,10 +126,12 @@ class Journal:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
+    @_reading
     def touch(self) -> None:
         """Reach the journal without writing: the sign of life of an idle daemon."""
         self._value("SELECT max(id) FROM tasks")
 
+    @_reading
     def snapshot(self) -> Snapshot:
         """What a Core starts from; the lines themselves are loaded when they are needed."""
         execute = self._connection.execute
@@ -126,6 +146,7 @@ class Journal:
             batches=[_live_batch(row) for row in execute(_LIVE_BATCHES)],
         )
 
+    @_reading
     def load_line(self, queue: str | None, lane: int) -> LineLoaded:
         """Read the front of a line; the queue None is the line of scheduled tasks."""
         select, values = (_SCHEDULED, ()) if queue is None else (_QUEUED, (queue, lane))
@@ -140,11 +161,13 @@ class Journal:
             size += len(tasks[-1].spec.payload)
         return LineLoaded(queue, lane, tasks, complete=True)
 
+    @_reading
     def load_batch(self, batch: int) -> BatchLoaded:
         """Read up to PORTION tasks of a batch that have not started."""
         cursor = self._connection.execute(_WAITING_OF_BATCH, (batch, PORTION))
         return BatchLoaded(batch, [rows.task_of(row) for row in cursor])
 
+    @_reading
     def prune(self, now: int, keep: Retention) -> int | None:
         """Forget a portion of what is older or more than is kept; answer when to come back, None when no task is left.
 

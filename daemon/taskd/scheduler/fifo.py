@@ -196,13 +196,14 @@ class FifoScheduler(Scheduler):
 
     def _undo(self, error: CommitFailed, events: Sequence[Event]) -> None:
         draining = self._core.draining
-        self._restore()
-        self._core.draining = draining
         for event in events:
             if isinstance(event, Submit):
                 _ticket(event.request).answer.put(_refusal(error))
             elif isinstance(event, AttemptEnded | Configure):
                 self._pending.append(event)
+        # Last: a disk that cannot be read either ends the scheduler here, with everyone answered.
+        self._restore()
+        self._core.draining = draining
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -19,6 +19,7 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import RequestHeaderFieldsTooLarge
 
 from .answer import AppTask, Late, ProblemTask
 
@@ -34,13 +35,24 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     # waitress's log messages name them, also for a request that was never parsed.
     command = path = ""
+    completed: bool
+    error: Any
 
     def received(self, data: bytes) -> int:
         """Take bytes in; unlike waitress, never ask for the body of a request that is refused or has none."""
         taken: int = super().received(data)
+        if not self.completed and self._framing > self.adj.max_request_header_size:
+            self.error = RequestHeaderFieldsTooLarge("trailer or chunk header too large")
+            self.completed = True
         if self.completed:
             self.expect_continue = False
         return taken
+
+    @property
+    def _framing(self) -> int:
+        """Bytes of a chunked body's own headers and trailer, which waitress keeps in memory without a limit."""
+        body = self.body_rcv
+        return sum(len(getattr(body, part, b"")) for part in ("control_line", "trailer"))
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the header; waitress 2.1 would call the application with a first line that says nothing."""

@@ -1,0 +1,94 @@
+"""What an adversary found: none of it may come back."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from helpers import eventually
+from process import Taskd
+
+HANDLERS = """
+[handlers.false]
+function = "attack_handlers:false"
+python_path = ["{0}"]
+[handlers.nice]
+command = ["/bin/echo", "hi"]
+nice = 5
+environment = {{ PATH = "/nonexistent" }}
+"""
+SOURCE = """
+import os, socket, time
+
+def false(raw):
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and os.readlink("/proc/self/fd/" + name).startswith("socket:"):
+            channel = socket.socket(fileno=os.dup(int(name)))
+            answer = os.memfd_create("x")
+            os.write(answer, raw.encode())
+            socket.send_fds(channel, [b"answer"], [answer])
+            time.sleep(60)
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """Handlers to attack with."""
+    (tmp_path / "attack_handlers.py").write_text(SOURCE)
+    return HANDLERS.format(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"succeeded":true,"result":"1","cpu_seconds":NaN}',
+        '{"succeeded":true,"result":[1]}',
+        '{"succeeded":true,"result":"no json"}',
+        '{"succeeded":"yes"}',
+        '{"succeeded":true,"message":"\\ud800"}',
+        '{"succeeded":true,"max_rss":99999999999999999999}',
+        "5",
+        "[" * 100_000,
+    ],
+)
+def test_false_answer(tmp_path: Path, config: str, raw: str) -> None:
+    """A worker that answers nonsense fails its own task, and the daemon starts again with the journal sound."""
+    with Taskd(tmp_path, config) as taskd:
+        task = taskd.submit("false", raw)
+        assert taskd.task(task, 5)["state"] == "failed"
+        taskd.kill()
+        taskd.start()
+
+
+def test_deep_configuration(tmp_path: Path) -> None:
+    """A file that is nested too deeply is refused at a reload as any bad one is."""
+    with Taskd(tmp_path) as taskd:
+        taskd.configure("x = " + "[" * 3000 + "]" * 3000)
+        taskd.signal(signal.SIGHUP)
+        eventually(lambda: "the old one stays" in taskd.log, 5)
+        assert taskd.get("/health").status == 200
+
+
+def test_signal_while_starting(tmp_path: Path) -> None:
+    """SIGHUP that comes while the daemon starts does not end it, and SIGTERM ends it in order."""
+    taskd = Taskd(tmp_path, environment={"NOTIFY_SOCKET": ""})
+    try:
+        for number, status in ((signal.SIGTERM, 0), (signal.SIGHUP, None)):
+            taskd.spawn()
+            eventually((taskd.state / "lock").exists, 5)
+            taskd.signal(number)
+            if status is not None:
+                assert taskd.wait() == status
+                (taskd.state / "lock").unlink()
+        eventually(lambda: "ready on" in taskd.log, 5)
+        assert taskd.process.poll() is None
+    finally:
+        taskd.close()
+
+
+def test_nice_elsewhere(tmp_path: Path, config: str) -> None:
+    """A handler's own PATH does not hide what keeps its limits."""
+    with Taskd(tmp_path, config) as taskd:
+        assert taskd.task(taskd.submit("nice"), 5)["error"] is None

@@ -368,6 +368,13 @@ def test_a_request_that_cannot_be_read_gets_a_problem_document(
     assert ended(client)
 
 
+@pytest.mark.parametrize("framing", [b"0\r\nA: " + b"x" * 17000, b"1;" + b"x" * 17000], ids=["trailer", "chunk"])
+def test_a_bodys_own_headers_have_a_limit(boxes: Callable[..., Box], framing: bytes) -> None:
+    """A trailer, or a chunk's header, without an end does not fill the memory while the body may be large."""
+    client = boxes(body=10_000_000).send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
+    assert json.loads(read(client)[1])["code"] in ("headers_too_large", "malformed_request")
+
+
 def test_a_client_in_the_middle_of_a_large_body_sees_why_it_is_refused(box: Box) -> None:
     """Who sends everything before reading anything gets the 413 instead of "broken pipe"."""
     client = box.send(b"POST / HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))

@@ -126,6 +126,21 @@ def test_ends_what_was_left_before_it_runs_again(taskd: Taskd, tmp_path: Path, h
     assert task["attempts"][0]["error"]["reason"] == "interrupted"
 
 
+def test_finds_what_was_left_by_a_daemon_with_another_socket(taskd: Taskd, tmp_path: Path) -> None:
+    """Also when the socket's path was changed between the kill and the start."""
+    taskd.start()
+    task_id = taskd.submit("alone", str(tmp_path))
+    eventually(lambda: _ran(tmp_path) == ["1"])
+    taskd.kill()
+    moved = taskd.socket.with_name("moved")
+    taskd.config_file.write_text(taskd.config_file.read_text().replace(f'"{taskd.socket}"', f'"{moved}"'))
+    taskd.socket = moved
+    taskd.start()
+    eventually(lambda: _ran(tmp_path) == ["1", "2"])
+    (tmp_path / "enough").touch()
+    assert taskd.task(task_id, PATIENCE)["state"] == "succeeded"
+
+
 def test_gives_up_after_three_interruptions(taskd: Taskd, tmp_path: Path) -> None:
     """A task that may be what kills the daemon is not tried for ever: the third interruption ends it as failed."""
     taskd.start()

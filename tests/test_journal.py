@@ -591,12 +591,15 @@ def test_readers_do_not_hold_the_writer_up(journal: Journal, path: Path) -> None
 def test_one_daemon_at_a_time(tmp_path: Path) -> None:
     """A second claim is refused with the first one's pid; the end of the first frees it."""
     state = tmp_path / "a" / "state"
-    descriptor = claim(state)
+    held = claim(state)
+    held.record("/run/a/socket")
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}\)"):
         claim(state)
-    os.close(descriptor)
-    os.close(claim(state))
+    held.close()
+    again = claim(state)
+    assert again.former_socket == "/run/a/socket"
+    again.close()
 
 
 def test_a_place_that_cannot_be_used_is_said_so(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import queue
 import signal
 import socket
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack
+from pathlib import Path
 
 from .api import Services, WaitingRoom, create_app
 from .config import Config
@@ -71,15 +71,19 @@ class Daemon:
         # First: a signal that comes while it starts waits in the mail, and is served in order.
         self._catch_signals(stack)
         settings = self._config.daemon
-        stack.callback(os.close, claim(settings.state_directory))
+        held = claim(settings.state_directory)
+        stack.callback(held.close)
         path = settings.state_directory / JOURNAL_FILE
         journal = Journal(path)
         stack.callback(journal.close)
         reader = Reader(path)
         stack.callback(reader.close)
         listener = self._listen(stack)
-        if journal.unclean and (ended := end_leftovers(settings.socket)):
+        former = Path(held.former_socket or settings.socket)
+        if journal.unclean and (ended := end_leftovers(former)):
             log.warning("ended %d processes that a former taskd had left", ended)
+        # Not before: killed here, the next start still finds them.
+        held.record(str(settings.socket))
         self._scheduler = self._start_scheduler(journal)
         self._server = self._start_server(reader, listener)
         self._heart = Heart(self._supervisor, self._inbox, self._server, self._executor, self._mail.put)

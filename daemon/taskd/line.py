@@ -13,7 +13,7 @@ from .task import Task
 
 #: Tasks, and bytes of their payloads, that one line holds in memory at the most.
 WINDOW = 1024
-WINDOW_BYTES = 4 * 1024 * 1024
+WINDOW_BYTES = 512 * 1024
 
 #: What a line is ordered by; the smallest comes first, and the last part, the task's id, makes it unique.
 Key = tuple[int, int]

@@ -43,7 +43,7 @@ class Limits:
     """[limits]: what one client, or all of them, can ask for."""
 
     body: int = _key(read_size, 256 * 1024, "one task's payload")
-    bulk_body: int = _key(read_size, 64 * 1024 * 1024, "the body of a request with many tasks")
+    bulk_body: int = _key(read_size, 16 * 1024 * 1024, "the body of a request with many tasks")
     batch: int = _key(readers.count(1, 1_000_000), 10_000, "tasks in one request")
     queued_tasks: int = _key(readers.count(), 1_000_000, "tasks waiting in all; beyond: 429")
     waiters: int = _key(readers.count(1, 30_000), 1000, "requests waiting for tasks; beyond: 503")

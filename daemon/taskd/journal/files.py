@@ -29,11 +29,34 @@ _PAGE = 512
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def claim(directory: Path) -> int:
+class Claim:
+    """A state directory held for this process, until it is closed or the process ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        #: The socket of the daemon that had it before: what that one left behind knows it by this.
+        self.former_socket = "".join(_lines(descriptor)[1:2])
+        self.record(self.former_socket)
+
+    def record(self, socket: str) -> None:
+        """Write down who holds it, and on which socket."""
+        text = f"{os.getpid()}\n{socket}\n".encode()
+        os.pwrite(self._descriptor, text, 0)
+        os.truncate(self._descriptor, len(text))
+
+    def close(self) -> None:
+        """Give it up."""
+        os.close(self._descriptor)
+
+
+def _lines(descriptor: int) -> list[str]:
+    return os.fsdecode(os.pread(descriptor, 4096, 0)).splitlines()
+
+
+def claim(directory: Path) -> Claim:
     """Claim the state directory for this process; made when missing, for its owner alone.
 
-    Answers the descriptor that holds the claim. Raises AlreadyRunning where another daemon has it, StartError
-    where the directory cannot be used.
+    Raises AlreadyRunning where another daemon has it, StartError where the directory cannot be used.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -46,12 +69,10 @@ def claim(directory: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        holder = "".join(_lines(descriptor)[:1])
         os.close(descriptor)
         raise AlreadyRunning(f"another taskd (pid {holder or 'unknown'}) works on {directory}") from error
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    return Claim(descriptor)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

@@ -43,9 +43,20 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
     assert descriptors() == before
 
 
-def children() -> list[str]:
-    path = Path("/proc/self/task")
-    return [pid for thread in path.iterdir() for pid in (thread / "children").read_text().split()]
+#: Children of other tests, which may have containers running beside these.
+OTHERS: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    """Leave out of account what runs already."""
+    OTHERS.clear()
+    OTHERS.update(children())
+
+
+def children() -> set[str]:
+    threads = Path("/proc/self/task").iterdir()
+    return {pid for thread in threads for pid in (thread / "children").read_text().split()} - OTHERS
 
 
 def test_a_time_limit_of_years(runner: Runner) -> None:

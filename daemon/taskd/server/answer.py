@@ -43,15 +43,21 @@ class ApplicationFailed(Exception):
     """The application raised an error of the system's, which waitress would take for one of the socket's."""
 
 
-class AppTask(WSGITask):  # type: ignore[misc]  # waitress has no types
-    """The application's answer to a request."""
+class Served:
+    """What both kinds of answer share: a request's end."""
+
+    channel: Any
 
     def service(self) -> None:
         """Serve the request; before the connection takes its next one, what belongs to this one is forgotten."""
         try:
-            super().service()
+            super().service()  # type: ignore[misc]  # waitress's, which comes after this one
         finally:
             self.channel.request_served()
+
+
+class AppTask(Served, WSGITask):  # type: ignore[misc]  # waitress has no types
+    """The application's answer to a request."""
 
     def execute(self) -> None:
         """Call the application; unlike waitress, no error that it raises goes by unanswered and unlogged."""
@@ -78,15 +84,8 @@ class AppTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         return header
 
 
-class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
+class ProblemTask(Served, ErrorTask):  # type: ignore[misc]  # waitress has no types
     """The answer to a request that waitress could not read, or that the application failed at."""
-
-    def service(self) -> None:
-        """As AppTask's."""
-        try:
-            super().service()
-        finally:
-            self.channel.request_served()
 
     def execute(self) -> None:
         """Send the problem document."""

@@ -98,8 +98,10 @@ class Server(threading.Thread):
         return self._acceptor.draining and (not self._acceptor.connections or time.monotonic() >= self._stop_at)
 
     def _turn(self) -> None:
+        events = self._acceptor.watch.wait(self._timeout())
+        # Counted once awake: a loop that waits has turned no more often than it was woken.
         self.turns += 1
-        for descriptor, flags in self._acceptor.watch.wait(self._timeout()):
+        for descriptor, flags in events:
             # One may have closed another.
             if (dispatcher := self._acceptor.dispatcher(descriptor)) is not None:
                 readwrite(dispatcher, flags)

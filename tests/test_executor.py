@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,8 +55,12 @@ def others() -> None:
 
 
 def children() -> set[str]:
-    threads = Path("/proc/self/task").iterdir()
-    return {pid for thread in threads for pid in (thread / "children").read_text().split()} - OTHERS
+    found: set[str] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        # A thread of an earlier test may end between the listing and the reading; its children are then another's.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update((thread / "children").read_text().split())
+    return found - OTHERS
 
 
 def test_a_time_limit_of_years(runner: Runner) -> None:
@@ -172,7 +176,7 @@ def test_stubborn_idle_worker(runner: Runner) -> None:
     assert not children()
 
 
-@contextmanager
+@contextlib.contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(number) for number in os.listdir("/proc/self/fd"))

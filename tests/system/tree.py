@@ -21,6 +21,7 @@ RELEASES = ("bookworm", "trixie")
 #: The package's dependencies, since a box has no network; the handlers to try; and what the tests themselves run.
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "python3-flask", "python3-waitress", "python3-sdnotify"),
+    *("python3-croniter", "python3-jsonschema", "python3-prometheus-client", "tzdata"),
     *("nodejs", "git", "rsync", "imagemagick", "curl"),
     *("procps", "lintian", "man-db"),
 )

@@ -68,6 +68,10 @@ class FakeClock(Clock):
         """Seconds."""
         return self.seconds
 
+    def offset(self) -> int:
+        """Microseconds: it changes when the wall clock is set by itself."""
+        return self.wall - round(self.seconds * SECOND)
+
     def advance(self, seconds: float) -> None:
         """Move both."""
         self.wall += round(seconds * SECOND)
@@ -192,7 +196,7 @@ class Rig:
 
     def submit(self, *specs: Spec, wait: JobsSynchronizer | None = None, **batch: Any) -> Sequence[Task]:
         """Hand tasks in as a request does."""
-        return self.inbox.submit(Submit(None, specs, **batch), wait)
+        return self.inbox.submit(Submit(None, specs, **batch), wait).tasks
 
     def settle(self) -> None:
         """Wait until everything that is in the inbox has been worked through, and what that brought about."""

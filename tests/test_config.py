@@ -109,7 +109,9 @@ def test_every_setting_of_a_handler_is_read(write: Write) -> None:
     """)
     x, y = load(path).handlers["x"], load(path).handlers["y"]
     assert (x.name, x.fields, x.environment) == ("x", ["a", "b"], {"PATH": "/bin", "A_1": ""})
-    assert x.policy == Policy(backoff=0.01, backoff_max=1.0, retry_failures=False, requeue_interrupted=False)
+    assert x.policy == Policy(
+        backoff=0.01, backoff_max=1.0, retry_failures=False, requeue_interrupted=False, queue="q", max_attempts=4
+    )
     assert (x.queue, x.timeout, x.kill_after, x.retries, x.result, x.allow_dash) == ("q", 60, 2, 3, "json", True)
     assert x.working_directory == Path("/tmp")
     assert (y.function, y.python_path, y.worker_tasks, y.worker_idle) == ("acme.reports:build", ("/opt/acme",), 5, 1)

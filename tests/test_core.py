@@ -260,6 +260,6 @@ def test_who_starts_nothing_accepts_all_the_same() -> None:
 def test_counts_are_by_queue_and_in_all(core: Desk) -> None:
     """What the status line says."""
     core.submit(spec(), spec(), spec(), spec(queue="other"), spec(not_before=START + 9))
-    count = core.core.count
+    count = core.core.counts.of
     assert [count(state) for state in (State.RUNNING, State.QUEUED, State.SCHEDULED)] == [3, 1, 1]
     assert [count(State.RUNNING, queue) for queue in ("default", "other", "none")] == [2, 1, 0]

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from taskd import core as core_module
-from taskd import events as events_module
-from taskd import line as line_module
 from taskd.core import Core
+from taskd.core import line as line_module
+from taskd.core import machine as core_module
+from taskd.core.line import queue_key, time_key
 from taskd.events import (
     Accepted,
     AttemptEnded,
@@ -37,9 +37,8 @@ from taskd.events import (
     Submit,
     Turn,
 )
-from taskd.line import queue_key, time_key
 from taskd.synchronizer import Finished, JobsSynchronizer, Waiters
-from taskd.task import EX_TEMPFAIL, Attempt, Batch, Outcome, Policy, Reason, Spec, State, Task
+from taskd.task import EX_TEMPFAIL, WAITING, Attempt, Batch, Outcome, Policy, Reason, Spec, State, Task
 
 SECOND = 1_000_000
 PORTION = 2
@@ -91,8 +90,13 @@ class DictJournal:
         self.tasks: dict[int, Task] = {}
         self.batches: dict[int, Batch] = {}
         self.attempts: dict[int, list[Attempt]] = defaultdict(list)
+        self.next_change = 1
 
     def commit(self, turn: Turn) -> None:
+        assert [changed.sequence for changed in turn.changes] == list(
+            range(self.next_change, self.next_change + len(turn.changes))
+        ), "a gap between changes"
+        self.next_change += len(turn.changes)
         for batch in turn.batches:
             assert batch.id not in self.batches
             self.batches[batch.id] = batch
@@ -111,14 +115,22 @@ class DictJournal:
             next_task=len(self.tasks) + 1,
             next_batch=len(self.batches) + 1,
             running=self.of(State.RUNNING),
-            queued=Counter((task.spec.queue, task.lane) for task in self.of(State.QUEUED)),
-            scheduled=Counter(task.spec.queue for task in self.of(State.SCHEDULED)),
-            batches=[live for batch in self.batches.values() if batch.limits and (live := self._live(batch)).live],
+            next_change=self.next_change,
+            waiting=Counter((task.spec.queue, task.state) for task in self.of(*WAITING)),
+            lines=sorted({(task.spec.queue, task.lane) for task in self.of(State.QUEUED)}),
+            users=self._users(),
+            batches=[live for batch in self.batches.values() if batch.followed and (live := self._live(batch)).live],
         )
 
+    def _users(self) -> dict[int | None, tuple[int, int]]:
+        live = [len(task.spec.payload) for task in self.tasks.values() if not task.state.final]
+        return {None: (len(live), sum(live))} if live else {}
+
     def _live(self, batch: Batch) -> LiveBatch:
-        live = sum(task.batch == batch.id and not task.state.final for task in self.tasks.values())
-        return LiveBatch(batch, live, closed=closed(batch, self.tasks.values()))
+        states = Counter(task.state for task in self.tasks.values() if task.batch == batch.id)
+        finished = Counter({state: count for state, count in states.items() if state.final})
+        live = states.total() - finished.total()
+        return LiveBatch(batch, live, closed=closed(batch, self.tasks.values()), finished=finished)
 
     def load_line(self, queue: str | None, lane: int) -> LineLoaded:
         if queue is None:
@@ -343,19 +355,19 @@ class Machine(RuleBasedStateMachine):
 
     def _carry_out(self, effect: object) -> None:
         match effect:
-            case Changed(task, outcome) if task.state.final:
+            case Changed(_, task, outcome) if task.state.final:
                 self.waiters.finish(Finished(task, outcome))
             case Start(task):
                 assert task.id not in self.live, "two live attempts of one task"
                 assert (task.id, task.attempt) not in self.started, "an attempt started twice"
                 self.started.add((task.id, task.attempt))
                 self.live[task.id] = task.attempt
-            case Accepted(request, tasks):
-                self._accept(request, [task.id for task in tasks])
+            case Accepted(request, _, ids):
+                self._accept(request, list(ids))
             case Refused(request):
                 self._answered(request)
             case FetchLine(queue, lane):
-                self.pending.append(self.journal.load_line(queue, lane))
+                self.pending.insert(0, self.journal.load_line(queue, lane))
             case FetchBatch(batch):
                 self.pending.append(self.journal.load_batch(batch))
 
@@ -410,8 +422,8 @@ class Machine(RuleBasedStateMachine):
     def counts_are_the_journals(self) -> None:
         for queue in QUEUES:
             for state in LIFE:
-                assert self.core.count(state, queue) == sum(t.spec.queue == queue for t in self.journal.of(state))
-        assert all(self.core.count(state) == len(self.journal.of(state)) for state in LIFE)
+                assert self.core.counts.of(state, queue) == sum(t.spec.queue == queue for t in self.journal.of(state))
+        assert all(self.core.counts.of(state) == len(self.journal.of(state)) for state in LIFE)
 
     @invariant()
     def the_next_due_time_is_known(self) -> None:
@@ -450,8 +462,7 @@ def test_no_order_of_events_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) ->
     """Whatever happens in whatever order, no accepted task is lost, run twice at once, overtaken or left waiting."""
     monkeypatch.setattr(line_module, "WINDOW", 3)
     monkeypatch.setattr(line_module, "WINDOW_BYTES", 60)
-    for module in (core_module, events_module):
-        monkeypatch.setattr(module, "PORTION", PORTION)
+    monkeypatch.setattr(core_module, "PORTION", PORTION)
     run_state_machine_as_test(
         Machine,
         settings=settings(

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes import FAILURE, SECOND, START, SUCCESS
-from taskd import line as line_module
+from taskd.core import line as line_module
 from taskd.errors import (
     AlreadyRunning,
     BatchNotFound,
@@ -29,7 +30,7 @@ from taskd.errors import (
     TaskNotFound,
 )
 from taskd.events import LiveBatch, Turn
-from taskd.journal import CommitFailed, Journal, Reader, Retention, backup, check, claim, writer
+from taskd.journal import CommitFailed, Journal, Reader, Retention, backup, check, claim, loader, writer
 from taskd.journal.files import APPLICATION_ID, SCHEMA_VERSION, open_reader
 from taskd.task import Attempt, Batch, Outcome, Reason, Spec, State, Submitter, Task
 
@@ -255,7 +256,7 @@ def test_what_kill_9_leaves_is_recovered(journal: Journal, path: Path, tmp_path:
         shutil.copy(f"{path}{suffix}", crashed)
     assert (crashed / "journal.db-wal").stat().st_size > 0
     with closing(Journal(crashed / "journal.db")) as recovered:
-        assert recovered.snapshot().queued == {("default", 0): 49}
+        assert recovered.snapshot().waiting == {("default", State.QUEUED): 49}
     assert check(crashed / "journal.db") == []
 
 
@@ -303,15 +304,20 @@ def test_a_snapshot_is_what_a_core_needs(journal: Journal) -> None:
     snapshot = journal.snapshot()
     assert (snapshot.next_task, snapshot.next_batch) == (9, 4)
     assert list(snapshot.running) == members[:1]
-    assert snapshot.queued == {("default", 1): 1, ("default", 0): 2, ("more", 0): 1}
-    assert snapshot.scheduled == {"default": 1}
-    assert list(snapshot.batches) == [LiveBatch(limits, live=2, closed=True)]
+    assert snapshot.waiting == {
+        ("default", State.QUEUED): 3,
+        ("more", State.QUEUED): 1,
+        ("default", State.SCHEDULED): 1,
+    }
+    assert sorted(snapshot.lines) == [("default", 0), ("default", 1), ("more", 0)]
+    assert snapshot.users == {None: (6, 6 * len('"payload-0001"'))}
+    assert list(snapshot.batches) == [LiveBatch(limits, live=2, closed=True, finished=Counter({State.FAILED: 1}))]
     assert journal.unclean
 
 
 def test_lines_are_loaded_in_their_order(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """The front of a line, and whether that was all."""
-    monkeypatch.setattr(writer, "WINDOW", 3)
+    monkeypatch.setattr(loader, "WINDOW", 3)
     queued = [task(1), task(2, priority=5), task(3), task(4, queue="more"), task(5, lane=9), task(6)]
     later = [task(number, state=State.SCHEDULED, not_before=START - number) for number in (7, 8)]
     journal.commit(turn(*queued, *later))
@@ -324,7 +330,7 @@ def test_lines_are_loaded_in_their_order(journal: Journal, monkeypatch: pytest.M
 
 def test_a_line_of_large_payloads_is_loaded_in_parts(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start never reads a whole backlog into memory."""
-    monkeypatch.setattr(writer, "WINDOW_BYTES", 20)
+    monkeypatch.setattr(loader, "WINDOW_BYTES", 20)
     journal.commit(turn(*(task(number) for number in range(1, 9))))
     loaded = journal.load_line("default", 0)
     assert (len(loaded.tasks), loaded.complete) == (2, False)
@@ -333,7 +339,7 @@ def test_a_line_of_large_payloads_is_loaded_in_parts(journal: Journal, monkeypat
 
 def test_the_waiting_tasks_of_a_batch_are_loaded_in_portions(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that have not started, whether queued or scheduled."""
-    monkeypatch.setattr(writer, "PORTION", 2)
+    monkeypatch.setattr(loader, "PORTION", 2)
     members = [
         task(1, batch=1, state=State.RUNNING),
         task(2, batch=1),
@@ -415,7 +421,7 @@ def whole(path: Path) -> Path:
     with closing(Journal(path)) as journal:
         ended = (Attempt(1, 1, START, START, OUTCOME),)
         batch = Batch(1, START, 1, max_parallel=123456789)
-        journal.commit(turn(done(1, batch=1), done(2), batches=(batch,), ended=ended))
+        journal.commit(turn(done(1, batch=1), done(2, message="the-life"), batches=(batch,), ended=ended))
     assert check(path) == []
     return path
 
@@ -432,7 +438,7 @@ def flip(path: Path, place: bytes) -> None:
     ("place", "row", "read"),
     [
         (b"payload-0001", "task 1", lambda reader: reader.record(1)),
-        (b"succeeded", "task", lambda reader: [reader.record(1), reader.record(2)]),
+        (b"the-life", "task 2", lambda reader: reader.record(2)),
         (b"the-output", "attempt 1 of task 1", lambda reader: reader.attempts(1)),
         (b"the-message", "attempt 1 of task 1", lambda reader: reader.record(1)),
         ((123456789).to_bytes(4, "big"), "batch 1", lambda reader: reader.batch(1)),
@@ -442,7 +448,6 @@ def test_a_flipped_bit_is_found(whole: Path, place: bytes, row: str, read: Calla
     """Nobody is ever shown a value that was not written; check names the row; a start refuses and changes nothing."""
     content = whole.read_bytes()
     assert place in content
-    # "succeeded" is in the schema's comments and indexes too: the last one is a row's.
     at = content.rindex(place)
     whole.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     damaged = files(whole.parent)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from taskd import line as line_module
-from taskd.line import Key, Line, queue_key, time_key
+from taskd.core import line as line_module
+from taskd.core.line import Key, Line, queue_key, time_key
 from taskd.task import Spec, State, Submitter, Task
 
 

@@ -76,7 +76,7 @@ def test_what_is_answered_is_on_the_disk(rigs: Rigs, kind: str) -> None:
     by = Submitter(uid=1, gid=2, pid=3, user="somebody")
     accepted = rig.inbox.submit(Submit(None, [asked], by))
     with closing(Reader(rig.path)) as reader:
-        found = reader.record(accepted[0].id).task
+        found = reader.record(accepted.task_ids[0]).task
     assert (found.spec, found.submitter, found.state) == (asked, by, State.SCHEDULED)
 
 

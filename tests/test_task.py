@@ -13,7 +13,7 @@ from taskd.task import FINAL, Attempt, Outcome, Reason, Spec, State, Submitter, 
 
 KEYS = """
 id state handler queue priority label batch payload submitted_by submitted_at not_before started_at finished_at
-attempt max_attempts result error exit_status signal output
+attempt max_attempts expires unique depends_on origin schedule cancelling result error exit_status signal output
 """
 
 

@@ -206,6 +206,42 @@ class QueueFull(RequestError):
     retry_after = 5
 
 
+class UserQueueFull(RequestError):
+    """As many tasks of yours as the limits for one user allow are not finished; nothing was taken."""
+
+    code = "user_queue_full"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    retry_after = 5
+
+
+class QueueDraining(RequestError):
+    """The queue is draining and takes no more tasks; resume it, or use another one."""
+
+    code = "queue_draining"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = 5
+
+
+class Conflict(RequestError):
+    """The present state does not allow that."""
+
+    code = "conflict"
+    status = HTTPStatus.CONFLICT
+
+
+class NotUnique(Conflict):
+    """A task like it is not finished yet; nothing was taken. Add join=1 to wait for that one instead."""
+
+    code = "not_unique"
+
+
+class KeyReused(RequestError):
+    """This idempotency key belongs to another request; nothing was taken. Use a new key for each request."""
+
+    code = "key_reused"
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
 class TooManyWaiters(RequestError):
     """As many requests as limits.waiters allows are waiting; ask without waiting, or try again later."""
 

@@ -15,11 +15,23 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .errors import Draining, JournalUnavailable, NotReady, TaskdError
-from .events import AttemptEnded, Event, Submit
-from .synchronizer import JobsSynchronizer, Waiters
+from .events import (
+    Accepted,
+    Action,
+    AttemptEnded,
+    Event,
+    QueueState,
+    ScheduleState,
+    Selection,
+    SteerQueue,
+    SteerSchedule,
+    Submit,
+)
+from .synchronizer import Feed, JobsSynchronizer, Waiters
 from .task import Outcome, Task
 
 log = logging.getLogger(__name__)
@@ -27,17 +39,35 @@ log = logging.getLogger(__name__)
 #: Seconds that a request waits for its commit before it is told that nobody knows.
 ANSWER = 60.0
 
-#: An event for the core, or something to do on the scheduler's thread after the commit.
-Item = Event | Callable[[], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A Submit's request: where its answer goes, and who waits for its tasks."""
+    """A request: where its answer goes, and who waits for its tasks."""
 
     #: Takes one thing, once. A queue, since handing over through a Future costs ten times as much.
-    answer: queue.SimpleQueue[Sequence[Task] | TaskdError]
-    synchronizer: JobsSynchronizer | None
+    answer: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    synchronizer: JobsSynchronizer | None = None
+
+
+@dataclass(slots=True)
+class Order:
+    """Somebody acts on tasks. The scheduler asks the journal for them, a portion at a time, until none is left."""
+
+    action: Action
+    selection: Selection
+    priority: int = 0
+    ticket: Ticket = field(default_factory=Ticket)
+    #: The last task that was dealt with, how many let themselves be acted on, and how many did not.
+    after: int = 0
+    done: int = 0
+    refused: int = 0
+    #: Those of the last portion.
+    tasks: Sequence[Task] = ()
+    unwilling: Sequence[Task] = ()
+
+
+#: An event for the core, an order, or something to do on the scheduler's thread after the commit.
+Item = Event | Order | Callable[[], None]
 
 
 class Inbox:
@@ -50,21 +80,36 @@ class Inbox:
         self._closed = False
         #: The scheduler's own: who waits for which task.
         self.waiters = Waiters()
+        #: How far the changes have come.
+        self.feed = Feed()
 
-    def submit(self, submit: Submit, synchronizer: JobsSynchronizer | None = None) -> Sequence[Task]:
+    def submit(self, submit: Submit, synchronizer: JobsSynchronizer | None = None) -> Accepted:
         """Hand in tasks, and wait until they are on the disk; raises RequestError.
 
         The synchronizer is told of each of them, from the first moment on.
         """
-        ticket = Ticket(queue.SimpleQueue(), synchronizer)
+        ticket = Ticket(synchronizer=synchronizer)
         self.put(replace(submit, request=ticket))
-        try:
-            answer = ticket.answer.get(timeout=ANSWER)
-        except queue.Empty as error:
-            raise JournalUnavailable from error
-        if isinstance(answer, TaskdError):
-            raise answer
-        return answer
+        accepted: Accepted = _answer(ticket)
+        return accepted
+
+    def order(self, order: Order) -> Order:
+        """Act on tasks, and wait until that is on the disk; raises RequestError. What runs is only asked to end."""
+        self.put(order)
+        _answer(order.ticket)
+        return order
+
+    def steer_queue(self, name: str, state: QueueState) -> None:
+        """Pause, drain or open a queue, and wait until that is on the disk; raises RequestError."""
+        ticket = Ticket()
+        self.put(SteerQueue(ticket, name, state))
+        _answer(ticket)
+
+    def steer_schedule(self, schedule: ScheduleState) -> None:
+        """Pause a schedule, or have it go on, and wait until that is on the disk; raises RequestError."""
+        ticket = Ticket()
+        self.put(SteerSchedule(ticket, schedule))
+        _answer(ticket)
 
     def watch(self, synchronizer: JobsSynchronizer, task_ids: Sequence[int]) -> None:
         """Have a synchronizer told of tasks; what finished before this returns is to be found in the journal."""
@@ -75,6 +120,20 @@ class Inbox:
         """Forget a synchronizer; nobody waits for that, and at the end all are released anyway."""
         with contextlib.suppress(Draining):
             self.put(lambda: self.waiters.remove(synchronizer, task_ids))
+
+    def watch_queue(self, synchronizer: JobsSynchronizer, name: str) -> None:
+        """Have a synchronizer released when a queue has no live task, which may be at once."""
+        self.call(lambda: self.waiters.by_queue.setdefault(name, []).append(synchronizer), ANSWER)
+
+    def unwatch_queue(self, synchronizer: JobsSynchronizer, name: str) -> None:
+        """Forget a synchronizer that waits for a queue."""
+
+        def forget() -> None:
+            if synchronizer in (waiting := self.waiters.by_queue.get(name, [])):
+                waiting.remove(synchronizer)
+
+        with contextlib.suppress(Draining):
+            self.put(forget)
 
     def call(self, function: Callable[[], None], seconds: float) -> None:
         """Have a function called on the scheduler's thread; raises NotReady unless that comes around in time."""
@@ -119,3 +178,14 @@ class Inbox:
         with self._lock:
             self._closed = True
         return self.take(0, self._items.qsize())
+
+
+def _answer(ticket: Ticket) -> Any:
+    """Wait for a request's answer; raises it where it is an error."""
+    try:
+        answer = ticket.answer.get(timeout=ANSWER)
+    except queue.Empty as error:
+        raise JournalUnavailable from error
+    if isinstance(answer, TaskdError):
+        raise answer
+    return answer

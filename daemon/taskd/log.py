@@ -77,6 +77,8 @@ def _fields(task: Task) -> dict[str, object]:
     fields: dict[str, object] = {"TASK_ID": task.id, "HANDLER": task.spec.handler, "ATTEMPT": task.attempt}
     if task.batch is not None:
         fields["BATCH_ID"] = task.batch
+    if task.submitter.uid is not None:
+        fields["SUBMITTER_UID"] = task.submitter.uid
     return fields
 
 

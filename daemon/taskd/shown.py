@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .task import Attempt, Outcome, Submitter, Task
-from .values import format_time
+from .task import Attempt, Batch, Outcome, State, Submitter, Task
+from .values import dump_json, format_time
 
 
 def task_json(task: Task, outcome: Outcome | None) -> dict[str, Any]:
@@ -29,6 +30,12 @@ def task_json(task: Task, outcome: Outcome | None) -> dict[str, Any]:
         "finished_at": format_time(task.finished_at),
         "attempt": task.attempt,
         "max_attempts": spec.max_attempts,
+        "expires": format_time(spec.expires),
+        "unique": spec.unique,
+        "depends_on": list(spec.depends_on),
+        "origin": spec.origin,
+        "schedule": spec.schedule,
+        "cancelling": task.cancelling,
         **outcome_json(outcome),
     }
 
@@ -75,3 +82,22 @@ def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
         }
         for attempt in attempts
     ]
+
+
+def task_outcome(task: Task, outcome: Outcome | None) -> str:
+    """The payload of what follows a task: the task as everyone sees it, as JSON text."""
+    return dump_json(task_json(task, outcome))
+
+
+def batch_outcome(batch: Batch, finished: Counter[State], now: int) -> str:
+    """The payload of what follows a batch, as JSON text."""
+    return dump_json(
+        {
+            "batch": batch.id,
+            "state": "succeeded" if finished[State.SUCCEEDED] == batch.count else "failed",
+            "count": batch.count,
+            "counts": {str(state): count for state, count in sorted(finished.items())},
+            "submitted_at": format_time(batch.submitted_at),
+            "finished_at": format_time(now),
+        }
+    )

@@ -1,5 +1,7 @@
 """Waiting for tasks: JobsSynchronizer is what one request waits on, Waiters is who waits for which task.
 
+Feed is what those wait on who want to hear of every change.
+
 The scheduler thread alone touches Waiters and tells a synchronizer of finished tasks; one HTTP thread waits on it;
 any thread may release it. A synchronizer waits on a predicate, so a completion before the wait is never lost.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .task import Outcome, Task
@@ -97,6 +99,49 @@ class JobsSynchronizer:
         return not self._missing
 
 
+class Feed:
+    """How far the changes have come that are on the disk: a number that only rises, until it is closed."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._number = 0
+        self._closed = False
+
+    @property
+    def number(self) -> int:
+        """The latest change's number."""
+        return self._number
+
+    @property
+    def closed(self) -> bool:
+        """Whether the daemon stops."""
+        return self._closed
+
+    def publish(self, number: int) -> None:
+        """The scheduler: tell all who listen that there are changes up to this one."""
+        if number != self._number:
+            with self._condition:
+                self._number = number
+                self._condition.notify_all()
+
+    def wait(self, since: int, timeout: float, gone: Callable[[], bool] = lambda: False) -> bool:
+        """Any thread: wait for a change behind `since`, at most `timeout` seconds; answer whether there is one."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._number > since or self._closed or gone(), timeout)
+            return self._number > since
+
+    def wake(self) -> None:
+        """Have all who wait look again at whether they are gone."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def close(self) -> None:
+        """End every wait: the daemon stops."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
 def _deadline(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
@@ -110,6 +155,8 @@ class Waiters:
 
     def __init__(self) -> None:
         self._by_task: dict[int, list[JobsSynchronizer]] = {}
+        #: Who waits for a queue to be empty.
+        self.by_queue: dict[str, list[JobsSynchronizer]] = {}
 
     def add(self, synchronizer: JobsSynchronizer, task_ids: Sequence[int]) -> None:
         """Have a synchronizer told of these tasks."""
@@ -130,12 +177,18 @@ class Waiters:
         for synchronizer in self._by_task.pop(finished.task.id, ()):
             synchronizer.finish(finished)
 
+    def queue_empty(self, queue: str) -> None:
+        """End the wait of all who wait for this queue to be empty."""
+        for synchronizer in self.by_queue.pop(queue, ()):
+            synchronizer.release()
+
     def release_all(self) -> None:
         """End every wait: the daemon stops."""
-        for synchronizers in self._by_task.values():
+        for synchronizers in (*self._by_task.values(), *self.by_queue.values()):
             for synchronizer in synchronizers:
                 synchronizer.release()
         self._by_task.clear()
+        self.by_queue.clear()
 
     def __len__(self) -> int:
         """How many tasks are waited for."""

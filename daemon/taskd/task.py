@@ -1,14 +1,17 @@
 """The words: Task, State, Outcome and what belongs to them.
 
-    accepted ──▶ scheduled ──due──▶ queued ──start──▶ running ──▶ succeeded
-                     ▲    │            │  ▲              │ ├────▶ failed
-                     │    └──cancel─┐  │  │              │ └────▶ cancelled
-                     │              ▼  ▼  │              │
-                     │           cancelled└─interrupted──┤
-                     └─────────────retry, back-off───────┘
+    accepted ──▶ blocked ──▶ scheduled ──due──▶ queued ──start──▶ running ──▶ succeeded
+                                 ▲                ▲                │ │ └────▶ failed
+                                 │                └──interrupted───┘ │
+                                 └──────────retry, back-off──────────┘
 
-Everything here is frozen data, made and replaced by `core` alone; any thread may read it. A final state never
-changes. Times are microseconds since the epoch in UTC, durations seconds.
+    blocked, scheduled, queued ──hold──▶ held ──release──▶ blocked, scheduled, queued
+    blocked, held, scheduled, queued, running ──cancel──▶ cancelled
+    blocked, held, scheduled, queued ──expired, dependency──▶ failed
+
+`blocked` waits for other tasks, `scheduled` for its time, `queued` for a free place; what waits fails when it expires
+or a task that it depends on does. Everything here is frozen data, made and replaced by `core` alone; any thread may
+read it. A final state never changes. Times are microseconds since the epoch in UTC, durations seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ EX_TEMPFAIL = 75
 class State(StrEnum):
     """Where a task is in its life."""
 
+    BLOCKED = "blocked"
+    HELD = "held"
     SCHEDULED = "scheduled"
     QUEUED = "queued"
     RUNNING = "running"
@@ -38,6 +43,8 @@ class State(StrEnum):
 
 
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+#: No attempt is under way, and one may still come.
+WAITING = frozenset({State.BLOCKED, State.HELD, State.SCHEDULED, State.QUEUED})
 
 
 class Reason(StrEnum):
@@ -66,7 +73,7 @@ class Submitter:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What was asked for, validated, with the handler's defaults filled in. Never changes."""
+    """What was asked for, validated, with the handler's defaults filled in. Only its priority and expiry may change."""
 
     handler: str
     #: Compact JSON text.
@@ -76,9 +83,25 @@ class Spec:
     label: str | None = None
     #: Seconds; None takes the handler's at the start of each attempt.
     timeout: float | None = None
+    #: Seconds; None takes the handler's at the end of each attempt.
+    backoff: float | None = None
     max_attempts: int = 1
     #: The earliest start; None is at once.
     not_before: int | None = None
+    #: The latest start; None is never too late.
+    expires: int | None = None
+    #: Whether these two are times of the calendar: otherwise they were counted from the submission, and a wall clock
+    #: that is set takes them along.
+    fixed_start: bool = False
+    fixed_expiry: bool = False
+    #: Refused while a live task has the same handler, or the same handler and payload.
+    unique: str | None = None
+    #: Ids of tasks that must have succeeded before it starts.
+    depends_on: tuple[int, ...] = ()
+    #: The task that it retries, or follows.
+    origin: int | None = None
+    #: The schedule that it is an occurrence of.
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +113,19 @@ class Batch:
     count: int
     max_parallel: int | None = None
     fail_fast: bool = False
+    #: Handlers that are run when all of it is over, with what it came to as their payload.
+    on_finish: tuple[str, ...] = ()
+    uid: int | None = None
 
     @property
     def limits(self) -> bool:
         """Whether its tasks stand in a lane of their own."""
         return self.fail_fast or self.max_parallel is not None
+
+    @property
+    def followed(self) -> bool:
+        """Whether it matters how many of its tasks live."""
+        return self.limits or bool(self.on_finish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +144,13 @@ class Task:
     attempt: int = 0
     interruptions: int = 0
     not_before: int | None = None
+    #: Tasks that it still waits for.
+    unmet: int = 0
+    #: Someone cancelled it while it ran: it ends as cancelled unless it succeeds all the same.
+    cancelling: bool = False
+    #: Why it failed, where that was not an attempt's doing.
+    reason: Reason | None = None
+    message: str | None = None
     started_at: int | None = None
     finished_at: int | None = None
 
@@ -152,10 +190,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What `core` needs to know of a handler when an attempt ends."""
+    """What `core` needs to know of a handler."""
 
     backoff: float = 5.0
     backoff_max: float = 3600.0
     #: Retry every failed attempt, or with False only those that ended with EX_TEMPFAIL.
     retry_failures: bool = True
     requeue_interrupted: bool = True
+    #: Handlers that are run when a task of this one is over, with what it came to as their payload.
+    on_finish: tuple[str, ...] = ()
+    #: For a task of this handler that nobody handed in: one that follows another.
+    queue: str = "default"
+    max_attempts: int = 1

@@ -70,7 +70,7 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
     try:
         synchronizer = released_by_disconnect(JobsSynchronizer())
         limits = {"max_parallel": options.get("max_parallel"), "fail_fast": options.get("fail_fast", False)}
-        tasks = at.inbox.submit(Submit(None, specs, submitter(), batch=True, **limits), synchronizer)
+        tasks = at.inbox.submit(Submit(None, specs, submitter(), batch=True, **limits), synchronizer).tasks
     except BaseException:
         place.leave()
         raise

@@ -34,10 +34,10 @@ def post_task() -> Response:
     options = read_query({**TASK_OPTIONS, **_WAIT})
     submit = Submit(None, [read_task(at.config(), options)], submitter())
     if not options.get("wait"):
-        return _accepted(at.inbox.submit(submit)[0])
+        return _accepted(at.inbox.submit(submit).tasks[0])
     with at.waiting_room.enter():
         synchronizer = released_by_disconnect(JobsSynchronizer())
-        task = at.inbox.submit(submit, synchronizer)[0]
+        task = at.inbox.submit(submit, synchronizer).tasks[0]
         if not synchronizer.wait(options["wait"]):
             at.inbox.unwatch(synchronizer, [task.id])
         return _show(at.reader.record(task.id))
@@ -59,8 +59,8 @@ def post_tasks() -> Response:
     at = services()
     read_query({})
     specs = specs_of(read_many(at.config()), at.config())
-    tasks = at.inbox.submit(Submit(None, specs, submitter())) if specs else []
-    return answer({"success": "OK", "ids": [task.id for task in tasks]}, 202)
+    ids = at.inbox.submit(Submit(None, specs, submitter())).task_ids if specs else ()
+    return answer({"success": "OK", "ids": list(ids)}, 202)
 
 
 @blueprint.get("/tasks/<id:task_id>")

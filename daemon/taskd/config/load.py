@@ -142,6 +142,9 @@ class _Builder:
             if handler.result == "json" and handler.function:
                 self._mistake(("handlers", name, "result"), "is for commands; a function's result is JSON by itself")
             self._check_known("queue", {handler.queue}, config.queues, ("handlers", name, "queue"))
+            self._check_known("handler", set(handler.on_finish), config.handlers, ("handlers", name, "on_finish"))
+            if name in _followers(name, config):
+                self._mistake(("handlers", name, "on_finish"), "leads back to itself, which would never end")
 
     def _check_names(self, config: Config) -> None:
         default = config.daemon.default_handler
@@ -149,7 +152,7 @@ class _Builder:
         for name, batch in config.batches.items():
             handlers = {item.task.get("handler", default) for item in batch.tasks}
             queues = {item.task["queue"] for item in batch.tasks if "queue" in item.task}
-            self._check_known("handler", handlers, config.handlers, ("batches", name))
+            self._check_known("handler", handlers | set(batch.on_finish), config.handlers, ("batches", name))
             self._check_known("queue", queues, config.queues, ("batches", name))
 
     def _check_known(self, what: str, names: set[str], known: Mapping[str, Any], key: tuple[str, ...]) -> None:
@@ -160,3 +163,15 @@ class _Builder:
         self._wrong.add(key)
         places = (self._origin[key[:length]] for length in range(len(key), 0, -1) if key[:length] in self._origin)
         self._mistakes.append(f"{next(places, 'configuration')}: {'.'.join(key)} {text}")
+
+
+def _followers(name: str, config: Config) -> set[str]:
+    """The handlers that are run after one of this name, directly or in the end."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        handler = config.handlers.get(ahead.pop())
+        following = set(handler.on_finish) - found if handler else set()
+        found |= following
+        ahead += following
+    return found

@@ -120,6 +120,13 @@ def paths(value: object) -> tuple[str, ...]:
     return tuple(str(path(item)) for item in value)
 
 
+def names(value: object) -> tuple[str, ...]:
+    """Read a list of names."""
+    if not isinstance(value, list):
+        raise ValueError("must be a list of names")
+    return tuple(text(item) for item in value)
+
+
 @dataclass(frozen=True, slots=True)
 class BatchItem:
     """A task of a configured batch, `count` times over."""

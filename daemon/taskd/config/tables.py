@@ -46,11 +46,15 @@ class Limits:
     bulk_body: int = _key(read_size, 16 * 1024 * 1024, "the body of a request with many tasks")
     batch: int = _key(readers.count(1, 1_000_000), 10_000, "tasks in one request")
     queued_tasks: int = _key(readers.count(), 1_000_000, "tasks waiting in all; beyond: 429")
+    user_queued_tasks: int = _key(readers.count(), 500_000, "unfinished tasks of one user; beyond: 429")
+    user_queued_bytes: int = _key(read_size, 1024**3, "payloads of one user's unfinished tasks; beyond: 429")
     waiters: int = _key(readers.count(1, 30_000), 1000, "requests waiting for tasks; beyond: 503")
     connections: int = _key(readers.count(1, 60_000), 1500, "open connections")
     output: int = _key(read_size, 64 * 1024, "kept of an attempt's stdout, and of its stderr: the last part")
     keep_finished: float = _key(readers.positive_duration, 7 * 86400.0, "how long finished tasks are remembered")
     keep_finished_tasks: int = _key(readers.count(), 1_000_000, "how many finished tasks are remembered")
+    keep_keys: float = _key(readers.positive_duration, 86400.0, "how long an idempotency key is remembered")
+    keep_events: int = _key(readers.count(), 100_000, "how many changes of state GET /events can go back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,12 @@ class Handler:
     on_interrupt: str = _key(
         readers.choice("requeue", "fail"), "requeue", "fail: never run twice after a crash or stop"
     )
+    unique: str | None = _key(
+        readers.choice("handler", "payload"), None, "one live task of it, or of it and its payload, at a time"
+    )
+    on_finish: tuple[str, ...] = _key(
+        readers.names, (), "handlers that are run when a task is over, with the task as their payload"
+    )
     result: str = _key(readers.choice("none", "json"), "none", "json: the command's stdout is the task's result")
     memory_max: int | None = _key(readers.size_limit, None, "memory of an attempt; by default without limit")
     cpu_weight: int | None = _key(readers.count(1, 10_000), None, "share of the processor; others have 100")
@@ -102,7 +112,15 @@ class Handler:
     @property
     def policy(self) -> Policy:
         """What the core needs to know."""
-        return Policy(self.backoff, self.backoff_max, self.retry_on == "failure", self.on_interrupt == "requeue")
+        return Policy(
+            backoff=self.backoff,
+            backoff_max=self.backoff_max,
+            retry_failures=self.retry_on == "failure",
+            requeue_interrupted=self.on_interrupt == "requeue",
+            on_finish=self.on_finish,
+            queue=self.queue,
+            max_attempts=self.retries + 1,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,7 @@ class BatchSettings:
     timeout: float | None = _key(BATCH_OPTIONS["timeout"], None, "how long to wait; by default for all")
     max_parallel: int | None = _key(BATCH_OPTIONS["max_parallel"], None, "attempts of this batch at a time")
     fail_fast: bool = _key(readers.flag, False, "whether a failure cancels the tasks not yet started")
+    on_finish: tuple[str, ...] = _key(readers.names, (), "handlers that are run when all of it is over")
 
 
 #: As shipped: a handler that logs the task, and one to watch taskd work with.

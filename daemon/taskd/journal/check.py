@@ -16,12 +16,31 @@ from .files import as_journal_error, inspect, is_blank, open_reader
 #: Bytes up to which a journal is verified whole at each start: about 0.2 s.
 SMALL = 16 * 1024 * 1024
 
-_TABLES: tuple[tuple[str, Callable[[rows.Row], Any]], ...] = (
-    (f"SELECT {rows.BATCH_COLUMNS} FROM batches", rows.batch_of),  # noqa: S608 - our own columns
-    (f"SELECT {rows.TASK_COLUMNS} FROM tasks", rows.task_of),  # noqa: S608
-    (f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts", rows.attempt_of),  # noqa: S608
+
+def _task_of(row: rows.Row) -> Task:
+    task = rows.task_of(row[:-1])
+    if row[-1] != rows.fingerprint(task.spec.payload):
+        raise rows.damaged(f"the fingerprint of task {task.id}")
+    return task
+
+
+_TABLES: tuple[tuple[str, str, Callable[[rows.Row], Any]], ...] = (
+    ("batches", rows.BATCH_COLUMNS, rows.batch_of),
+    ("tasks", f"{rows.TASK_COLUMNS}, fingerprint", _task_of),
+    ("attempts", rows.ATTEMPT_COLUMNS, rows.attempt_of),
+    ("changes", rows.CHANGE_COLUMNS, lambda row: list(rows.changes_of(row))),
+    ("receipts", rows.RECEIPT_COLUMNS, rows.receipt_of),
+    ("queues", rows.QUEUE_COLUMNS, rows.queue_of),
+    ("schedules", rows.SCHEDULE_COLUMNS, rows.schedule_of),
 )
 _ORPHANS = "SELECT task_id, number FROM attempts WHERE task_id NOT IN (SELECT id FROM tasks)"
+_MISCOUNTED = """
+    SELECT id FROM tasks
+    WHERE finished_at IS NULL AND unmet != (SELECT count(*) FROM dependencies WHERE task_id = tasks.id)
+"""
+_GAPS = (
+    "SELECT first FROM (SELECT first, lag(first + count) OVER (ORDER BY first) AS due FROM changes) WHERE first != due"
+)
 
 
 def check(path: Path) -> list[str]:
@@ -58,8 +77,8 @@ def _structure(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[str]:
-    for select, read in _TABLES:
-        for row in connection.execute(select):
+    for table, columns, read in _TABLES:
+        for row in connection.execute(f"SELECT {columns} FROM {table}"):  # noqa: S608 - our own
             try:
                 value = read(row)
             except JournalDamaged as error:
@@ -81,3 +100,7 @@ def _life(task: Task) -> Iterator[str]:
 def _sense(connection: sqlite3.Connection) -> Iterator[str]:
     for task, number in connection.execute(_ORPHANS):
         yield f"attempt {number} belongs to task {task}, which is not there"
+    for (task,) in connection.execute(_MISCOUNTED):
+        yield f"task {task} waits for another number of tasks than it says"
+    for (first,) in connection.execute(_GAPS):
+        yield f"changes before number {first} are missing"

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BatchNotFound, TaskNotFound
+from ..events import Change, QueueState, ScheduleState, Selection
 from ..task import Attempt, Batch, Outcome, Task
 from . import rows
 from .files import as_journal_error, open_reader
+from .selection import where
 
 _TASK_COLUMNS = ", ".join(f"t.{name.strip()}" for name in rows.TASK_COLUMNS.split(","))
 _ATTEMPT_COLUMNS = ", ".join(f"a.{name.strip()}" for name in rows.ATTEMPT_COLUMNS.split(","))
@@ -27,6 +29,14 @@ _RECORD = (
 )
 _ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDER BY number"  # noqa: S608
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
+
+_BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
+#: Commits with their changes; one has at least one, so as many rows are enough.
+_CHANGES = f"SELECT {rows.CHANGE_COLUMNS} FROM changes WHERE first + count > ? + 1 ORDER BY first LIMIT ?"  # noqa: S608
+_OLDEST = (
+    "SELECT queue, submitted_at FROM tasks"
+    " WHERE id IN (SELECT min(id) FROM tasks WHERE state = 'queued' GROUP BY queue)"
+)
 
 _UNFINISHED = "SELECT id FROM tasks WHERE batch = ? AND finished_at IS NULL ORDER BY id"
 
@@ -80,6 +90,62 @@ class Reader:
         with self._cursor(_RECORD + "WHERE t.batch = ? ORDER BY t.id", batch_id) as cursor:
             return [_record(row) for row in cursor]
 
+    def listing(self, selection: Selection, below: int, limit: int) -> list[Record]:
+        """Up to `limit` tasks with ids smaller than `below`, the newest first."""
+        condition, values = where(selection)
+        # The ids first: what is joined to them is then no more than what is shown.
+        ids = f"SELECT id FROM tasks WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - our own columns
+        with self._cursor(_RECORD + f"WHERE t.id IN ({ids}) ORDER BY t.id DESC", *values, below, limit) as cursor:
+            return [_record(row) for row in cursor]
+
+    def batches(self, owner: int | None, below: int, limit: int) -> list[tuple[Batch, dict[str, int]]]:
+        """Up to `limit` batches, the newest first, each with its tasks counted by state; `owner` None is anybody's."""
+        sql = (
+            _BATCHES + ("WHERE id < ? " if owner is None else "WHERE id < ? AND uid = ? ") + "ORDER BY id DESC LIMIT ?"
+        )
+        with self._cursor(sql, below, *(() if owner is None else (owner,)), limit) as cursor:
+            batches = [rows.batch_of(row) for row in cursor]
+        return [(batch, self.states_of(batch.id)) for batch in batches]
+
+    def states_of(self, batch_id: int) -> dict[str, int]:
+        """A batch's tasks, counted by state."""
+        with self._cursor("SELECT state, count(*) FROM tasks WHERE batch = ? GROUP BY state", batch_id) as cursor:
+            return dict(cursor.fetchall())
+
+    def missing(self, task_ids: Sequence[int], owner: int | None) -> list[int]:
+        """Those of the ids that are no task's, or not of this owner, if there is one named."""
+        condition, values = where(Selection(ids=task_ids, owner=owner))
+        with self._cursor(f"SELECT id FROM tasks WHERE {condition}", *values) as cursor:  # noqa: S608 - our own columns
+            found = {task_id for (task_id,) in cursor}
+        return [task_id for task_id in task_ids if task_id not in found]
+
+    def changes(self, since: int, limit: int) -> list[Change]:
+        """Changes of state with numbers larger than `since`, in order: those of some commits, about `limit` or more."""
+        with self._cursor(_CHANGES, since, limit) as cursor:
+            found = [change for row in cursor for change in rows.changes_of(row)]
+        return [change for change in found if change.sequence > since]
+
+    def change_numbers(self) -> tuple[int, int]:
+        """The numbers of the oldest change that is kept, and of the one that will come next."""
+        with self._cursor("SELECT coalesce(min(first), 1), coalesce(max(first + count), 1) FROM changes") as cursor:
+            first, following = cursor.fetchone()
+        return first, following
+
+    def oldest_waiting(self) -> dict[str, int]:
+        """By queue, when the oldest of its queued tasks was handed in."""
+        with self._cursor(_OLDEST) as cursor:
+            return dict(cursor.fetchall())
+
+    def schedules(self) -> dict[str, ScheduleState]:
+        """How far each schedule has come."""
+        with self._cursor(f"SELECT {rows.SCHEDULE_COLUMNS} FROM schedules") as cursor:  # noqa: S608 - our own columns
+            return {row[0]: rows.schedule_of(row) for row in cursor}
+
+    def queues(self) -> dict[str, QueueState]:
+        """The queues that are paused or draining, or were."""
+        with self._cursor(f"SELECT {rows.QUEUE_COLUMNS} FROM queues") as cursor:  # noqa: S608 - our own columns
+            return dict(map(rows.queue_of, cursor))
+
     def close(self) -> None:
         """Close the idle connections; idempotent."""
         while not self._idle.empty():
@@ -111,5 +177,8 @@ class Reader:
 
 def _record(row: rows.Row) -> Record:
     task = rows.task_of(row[: rows.TASK_WIDTH])
+    if task.reason is not None:
+        # No attempt's doing, whatever its last one came to.
+        return Record(task, Outcome(False, task.reason, task.message))
     ended = row[rows.TASK_WIDTH] is not None
     return Record(task, rows.attempt_of(row[rows.TASK_WIDTH :]).outcome if ended else None)

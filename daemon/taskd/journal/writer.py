@@ -6,42 +6,42 @@ one transaction and one sync.
 
 from __future__ import annotations
 
-import functools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from ..errors import TaskdError
-from ..events import PORTION, BatchLoaded, LineLoaded, LiveBatch, Snapshot, Turn
-from ..line import WINDOW, WINDOW_BYTES
-from ..task import Task
+from ..events import PORTION, Turn
 from . import rows
 from .check import check_small
-from .files import JOURNAL_FILE, as_journal_error, open_writer
+from .files import open_writer
+from .loader import Loader, reading
 
-_INSERT_BATCH = f"INSERT INTO batches ({rows.BATCH_COLUMNS}) VALUES (?,?,?,?,?,?)"  # noqa: S608 - our own columns
-_INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({','.join('?' * rows.TASK_WIDTH)})"  # noqa: S608
-_INSERT_ATTEMPT = f"INSERT INTO attempts ({rows.ATTEMPT_COLUMNS}) VALUES ({','.join('?' * 18)})"  # noqa: S608
-_UPDATE_TASK = f"UPDATE tasks SET ({rows.LIFE_COLUMNS}, life_checksum) = (?,?,?,?,?,?,?) WHERE id = ?"  # noqa: S608
 
-_SELECT = f"SELECT {rows.TASK_COLUMNS} FROM tasks "  # noqa: S608
-_QUEUED = _SELECT + "WHERE state = 'queued' AND queue = ? AND lane = ? ORDER BY priority DESC, id"
-_SCHEDULED = _SELECT + "WHERE state = 'scheduled' ORDER BY not_before, id"
-_RUNNING = _SELECT + "WHERE state = 'running' ORDER BY id"
-_WAITING_OF_BATCH = _SELECT + "WHERE batch = ? AND state IN ('queued', 'scheduled') ORDER BY id LIMIT ?"
+def _insert(table: str, columns: str, verb: str = "INSERT") -> str:
+    places = ",".join("?" * (columns.count(",") + 1))
+    return f"{verb} INTO {table} ({columns}) VALUES ({places})"
 
-#: The batches that limit their tasks and have a live one, each with how many live, and whether one failed.
-_LIVE_BATCHES = f"""
-    SELECT {rows.BATCH_COLUMNS},
-           (SELECT count(*) FROM tasks WHERE batch = b.id AND finished_at IS NULL),
-           EXISTS (SELECT 1 FROM tasks WHERE batch = b.id AND state = 'failed')
-    FROM batches AS b
-    WHERE (fail_fast OR max_parallel IS NOT NULL)
-      AND EXISTS (SELECT 1 FROM tasks WHERE batch = b.id AND finished_at IS NULL)
-"""  # noqa: S608
+
+_INSERT_BATCH = _insert("batches", rows.BATCH_COLUMNS)
+_INSERT_TASK = _insert("tasks", rows.TASK_COLUMNS + ", fingerprint")
+_INSERT_ATTEMPT = _insert("attempts", rows.ATTEMPT_COLUMNS)
+_INSERT_CHANGES = _insert("changes", rows.CHANGE_COLUMNS)
+_INSERT_RECEIPT = _insert("receipts", rows.RECEIPT_COLUMNS, "REPLACE")
+_INSERT_QUEUE = _insert("queues", rows.QUEUE_COLUMNS, "REPLACE")
+_INSERT_SCHEDULE = _insert("schedules", rows.SCHEDULE_COLUMNS, "REPLACE")
+_INSERT_DEPENDENCY = _insert("dependencies", "task_id, depends_on")
+_UPDATE_TASK = f"UPDATE tasks SET ({rows.LIFE_COLUMNS}, life_checksum) = ({','.join('?' * 13)}) WHERE id = ?"  # noqa: S608
+_DELETE_MET = "DELETE FROM dependencies WHERE task_id = ? AND depends_on = ?"
+#: The batch of a task that is its last one.
+_DELETE_BATCH = """
+    DELETE FROM batches WHERE id = (SELECT batch FROM tasks WHERE id = ?1)
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE batch = batches.id AND id != ?1)
+"""
+_DELETE_DEPENDENCIES = "DELETE FROM dependencies WHERE task_id = ?"
 
 
 class CommitFailed(TaskdError):
@@ -57,36 +57,21 @@ class CommitFailed(TaskdError):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of the past is kept: microseconds, and tasks."""
+    """How much of the past is kept: microseconds, and numbers."""
 
     age: int
     tasks: int
+    receipts: int = 86_400_000_000
+    changes: int = 100_000
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _reading(method: Callable[P, R]) -> Callable[P, R]:
-    """Have what SQLite cannot read said as a JournalError: a damaged page must end the daemon as a damaged row does."""
-
-    @functools.wraps(method)
-    def read(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except sqlite3.Error as error:
-            raise as_journal_error(Path(JOURNAL_FILE), error) from error
-
-    return read
-
-
-class Journal:
+class Journal(Loader):
     """The journal, open for writing."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the journal at `path`; raises JournalError or its kinds, having changed nothing."""
         check_small(path)
-        self._connection = open_writer(path)
+        super().__init__(open_writer(path))
         self._finished: int = self._value("SELECT count(*) FROM tasks WHERE finished_at IS NOT NULL")
 
     def close(self) -> None:
@@ -95,17 +80,14 @@ class Journal:
 
     def commit(self, turn: Turn) -> None:
         """Put a turn's transitions on the disk, all or none; raises CommitFailed."""
-        ended = [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
         with self._transaction() as execute_many:
-            for statement, values in (
-                (_INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]),
-                (_INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()]),
-                (_INSERT_ATTEMPT, ended),
-                (_UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]),
-            ):
+            for statement, values in _statements(turn):
                 if values:
                     execute_many(statement, values)
-        self._finished += sum(task.state.final for task in turn.changed.values())
+            if turn.deleted:
+                _delete(execute_many, turn.deleted)
+        both = (*turn.changed.values(), *turn.accepted.values())
+        self._finished += sum(task.state.final for task in both) - len(turn.deleted)
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[[str, Iterable[rows.Row]], Any]]:
@@ -126,48 +108,7 @@ class Journal:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    @_reading
-    def touch(self) -> None:
-        """Reach the journal without writing: the sign of life of an idle daemon."""
-        self._value("SELECT max(id) FROM tasks")
-
-    @_reading
-    def snapshot(self) -> Snapshot:
-        """What a Core starts from; the lines themselves are loaded when they are needed."""
-        execute = self._connection.execute
-        queued = execute("SELECT queue, lane, count(*) FROM tasks WHERE state = 'queued' GROUP BY queue, lane")
-        scheduled = execute("SELECT queue, count(*) FROM tasks WHERE state = 'scheduled' GROUP BY queue")
-        return Snapshot(
-            next_task=self._next_id("tasks"),
-            next_batch=self._next_id("batches"),
-            running=[rows.task_of(row) for row in execute(_RUNNING)],
-            queued={(queue, lane): count for queue, lane, count in queued},
-            scheduled=dict(scheduled),
-            batches=[_live_batch(row) for row in execute(_LIVE_BATCHES)],
-        )
-
-    @_reading
-    def load_line(self, queue: str | None, lane: int) -> LineLoaded:
-        """Read the front of a line; the queue None is the line of scheduled tasks."""
-        select, values = (_SCHEDULED, ()) if queue is None else (_QUEUED, (queue, lane))
-        cursor = self._connection.execute(select, values)
-        tasks: list[Task] = []
-        size = 0
-        for row in cursor:
-            if len(tasks) == WINDOW or size > WINDOW_BYTES:
-                cursor.close()
-                return LineLoaded(queue, lane, tasks, complete=False)
-            tasks.append(rows.task_of(row))
-            size += len(tasks[-1].spec.payload)
-        return LineLoaded(queue, lane, tasks, complete=True)
-
-    @_reading
-    def load_batch(self, batch: int) -> BatchLoaded:
-        """Read up to PORTION tasks of a batch that have not started."""
-        cursor = self._connection.execute(_WAITING_OF_BATCH, (batch, PORTION))
-        return BatchLoaded(batch, [rows.task_of(row) for row in cursor])
-
-    @_reading
+    @reading
     def prune(self, now: int, keep: Retention) -> int | None:
         """Forget a portion of what is older or more than is kept; answer when to come back, None when no task is left.
 
@@ -175,26 +116,21 @@ class Journal:
         """
         surplus = min(max(self._finished - keep.tasks, 0), PORTION)
         oldest = self._connection.execute(
-            "SELECT finished_at, id, batch FROM tasks WHERE finished_at IS NOT NULL ORDER BY finished_at, id LIMIT ?",
+            "SELECT finished_at, id FROM tasks WHERE finished_at IS NOT NULL ORDER BY finished_at, id LIMIT ?",
             (PORTION,),
         ).fetchall()
         doomed = [row for index, row in enumerate(oldest) if index < surplus or row[0] + keep.age <= now]
-        if doomed:
-            self._forget(doomed)
+        with self._transaction() as execute_many:
+            _delete(execute_many, [task_id for _, task_id in doomed])
+            execute_many("DELETE FROM receipts WHERE at <= ?", [(now - keep.receipts,)])
+            # Never the newest: the next change is numbered after it.
+            execute_many(
+                "DELETE FROM changes WHERE first + count <= (SELECT max(first) FROM changes) - ?", [(keep.changes,)]
+            )
+        self._finished -= len(doomed)
         if len(doomed) == PORTION:
             return now
         return int(oldest[len(doomed)][0]) + keep.age if len(doomed) < len(oldest) else None
-
-    def _forget(self, doomed: list[tuple[int, int, int | None]]) -> None:
-        with self._transaction() as execute_many:
-            ids = [(identity,) for _, identity, _ in doomed]
-            execute_many("DELETE FROM attempts WHERE task_id = ?", ids)
-            execute_many("DELETE FROM tasks WHERE id = ?", ids)
-            batches = {(batch, batch) for _, _, batch in doomed if batch is not None}
-            execute_many(
-                "DELETE FROM batches WHERE id = ? AND NOT EXISTS (SELECT 1 FROM tasks WHERE batch = ?)", batches
-            )
-        self._finished -= len(doomed)
 
     @property
     def unclean(self) -> bool:
@@ -206,13 +142,26 @@ class Journal:
         """How many finished tasks it holds."""
         return self._finished
 
-    def _next_id(self, table: str) -> int:
-        return int(self._value("SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = ?", table))
 
-    def _value(self, sql: str, *values: object) -> Any:
-        return self._connection.execute(sql, values).fetchone()[0]
+def _statements(turn: Turn) -> Iterator[tuple[str, Sequence[rows.Row]]]:
+    """What a turn writes, table by table."""
+    yield _INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]
+    yield _INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()]
+    yield _INSERT_ATTEMPT, [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
+    yield _UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]
+    yield _INSERT_DEPENDENCY, [(task.id, other) for task in turn.accepted.values() for other in task.spec.depends_on]
+    yield _DELETE_MET, list(turn.met)
+    over = [task for task in turn.changed.values() if task.spec.depends_on and task.state.final]
+    yield _DELETE_DEPENDENCIES, [(task.id,) for task in over]
+    yield _INSERT_CHANGES, [rows.change_row(turn)] if turn.changes else []
+    yield _INSERT_RECEIPT, [rows.receipt_row(receipt) for receipt in turn.receipts.values()]
+    yield _INSERT_QUEUE, [rows.queue_row(name, state) for name, state in turn.queues.items()]
+    yield _INSERT_SCHEDULE, [rows.schedule_row(schedule) for schedule in turn.schedules.values()]
 
 
-def _live_batch(row: rows.Row) -> LiveBatch:
-    batch, live, failed = rows.batch_of(row[:-2]), row[-2], bool(row[-1])
-    return LiveBatch(batch, live, closed=batch.fail_fast and failed)
+def _delete(execute_many: Callable[[str, Iterable[rows.Row]], Any], task_ids: Iterable[int]) -> None:
+    """Forget tasks with all of theirs, and the batches that have no other."""
+    for task_id in task_ids:
+        execute_many("DELETE FROM attempts WHERE task_id = ?", [(task_id,)])
+        execute_many(_DELETE_BATCH, [(task_id,)])
+        execute_many("DELETE FROM tasks WHERE id = ?", [(task_id,)])

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..config import Handler
-from ..task import Task
+from ..task import State, Task
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,10 @@ class Clock:
     def monotonic(self) -> float:
         """Seconds of a clock that nobody sets."""
         return time.monotonic()
+
+    def offset(self) -> int:
+        """Microseconds of the wall clock less those since the boot, sleep included: it changes when that is set."""
+        return (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
 
 
 class Attempts(Protocol):
@@ -49,10 +53,11 @@ class Attempts(Protocol):
 class Status:
     """How much there is of what, for people and for STATUS=."""
 
-    running: int = 0
-    queued: int = 0
-    scheduled: int = 0
+    #: Tasks by each state that is not final.
+    live: Mapping[State, int] = field(default_factory=dict)
     finished: int = 0
+    #: The same by queue, without those that are none.
+    queues: Mapping[tuple[str, State], int] = field(default_factory=dict)
     draining: bool = False
     #: Whether the last commit reached the disk.
     writable: bool = True
@@ -60,11 +65,14 @@ class Status:
     @property
     def counts(self) -> dict[str, int]:
         """By state."""
-        return {name: getattr(self, name) for name in ("running", "queued", "scheduled", "finished")}
+        return {**{str(state): count for state, count in self.live.items()}, "finished": self.finished}
 
     def __str__(self) -> str:
-        """One line."""
-        counts = f"{self.running} running, {self.queued} queued, {self.scheduled} scheduled, {self.finished} finished"
+        """One line: what runs and waits for its turn always, the rest where there is any."""
+        always = (State.RUNNING, State.QUEUED, State.SCHEDULED)
+        others = [state for state in (State.BLOCKED, State.HELD) if self.live.get(state)]
+        parts = [f"{self.live.get(state, 0)} {state}" for state in (*always, *others)]
+        counts = ", ".join([*parts, f"{self.finished} finished"])
         return f"stopping: {counts}" if self.draining else counts
 
 

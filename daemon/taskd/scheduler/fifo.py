@@ -10,40 +10,41 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..config import Config
 from ..core import Core
-from ..errors import Draining, JournalFull, JournalUnavailable, QueueFull, TaskdError
+from ..errors import Draining
 from ..events import (
-    Accepted,
     AttemptEnded,
-    Changed,
+    ClockSet,
     Configure,
     Drain,
-    Effect,
     Event,
-    FetchBatch,
-    FetchLine,
-    Refused,
-    Start,
+    Occurrences,
+    Steer,
+    SteerQueue,
+    SteerSchedule,
     Submit,
     Turn,
 )
-from ..inbox import ANSWER, Inbox, Item, Ticket
+from ..inbox import ANSWER, Inbox, Item, Order, Ticket
 from ..journal import CommitFailed, Journal, Retention
-from ..log import task_changed
-from ..synchronizer import Finished
-from ..task import Outcome, Reason, State, Task
+from ..task import Outcome, Reason, State
 from ..values import MICROSECONDS
 from .base import Attempts, Clock, Scheduler, Status
+from .effects import Effects, refusal_of_disk
 
 log = logging.getLogger(__name__)
 
 #: Requests and reports that one commit serves at the most.
 GROUP = 1024
-#: Seconds after which a wait looks at the wall clock again while a task is scheduled: the clock may have been set.
+#: Seconds after which a wait looks at the wall clock again while something is due: the clock may have been set.
 CLOCK_CHECK = 60.0
+#: Seconds by which the wall clock must be off to count as set.
+CLOCK_JUMP = 1.0
 #: Seconds before a turn that could not be committed is tried again.
 RETRY = 1.0
 #: Commits that may fail in a row, at a stop, before what they held is left to the next start.
@@ -67,24 +68,26 @@ class FifoScheduler(Scheduler):
         self._executor = executor
         self._config = config
         self._clock = clock or Clock()
-        #: Events that go first in the next turn: what was read for the core, and what could not be committed.
-        self._pending: list[Event] = []
+        self._effects = Effects(inbox, journal, executor, lambda: self._config)
+        #: Orders that are not done with all of their tasks.
+        self._orders: list[Order] = []
         self._failures = 0
         self._grace_ends: float | None = None
         self._prune_at: float = 0.0
+        #: How far the wall clock is before the one that nobody sets, in microseconds.
+        self._offset = self._clock.offset()
         #: Called on this thread when `status` has changed.
         self.on_status: Callable[[], None] = lambda: None
 
     @property
     def status(self) -> Status:
         """Any thread: the counts of this moment."""
-        count = self._core.count
+        core = self._core
         return Status(
-            count(State.RUNNING),
-            count(State.QUEUED),
-            count(State.SCHEDULED),
+            {state: core.counts.of(state) for state in State if not state.final},
             self._journal.finished,
-            self._core.draining,
+            core.counts.table(),
+            core.draining,
             not self._failures,
         )
 
@@ -118,15 +121,15 @@ class FifoScheduler(Scheduler):
         """Whether it drains and no attempt is left whose outcome could still be recorded."""
         if not self._core.draining:
             return False
-        return not self._core.running or (self._failures > FAILURES_AT_STOP and len(self._pending) > 0)
+        return not self._core.running or (self._failures > FAILURES_AT_STOP and len(self._effects.pending) > 0)
 
     def startup(self) -> None:
         """Take the journal's state over; what it says is running was cut off."""
         self._restore()
         outcome = Outcome(False, Reason.INTERRUPTED, "taskd ended while this attempt was running")
-        self._pending = [AttemptEnded(task.id, task.attempt, outcome) for task in self._core.running.values()]
-        if self._pending:
-            log.warning("%d attempts were cut off when taskd last ended", len(self._pending))
+        self._effects.pending += [AttemptEnded(task.id, task.attempt, outcome) for task in self._core.running.values()]
+        if self._effects.pending:
+            log.warning("%d attempts were cut off when taskd last ended", len(self._effects.pending))
         self._prune_at = self._clock.monotonic() if self._journal.finished else 0.0
         self._iterate([])
 
@@ -135,38 +138,80 @@ class FifoScheduler(Scheduler):
         self._iterate(self._inbox.take(self._patience(), GROUP))
 
     def _iterate(self, items: Sequence[Item]) -> None:
-        events = [*self._pending, *(item for item in items if not callable(item))]
+        events = [*self._clock_events(), *self._effects.pending, *self._events(items)]
         turn = self._core.turn(events, self._clock.now())
-        self._pending = []
+        self._effects.pending = []
         if self._commit(turn, events):
-            for effect in turn.effects:
-                self._carry_out(effect)
-            self._prune(turn.now)
+            self._effects.carry_out(turn)
+            self._after(turn)
         for item in items:
             if callable(item):
                 item()
+        self._tell_of_empty_queues()
         self._end_grace()
         if not turn.empty or self._core.draining:
             self.on_status()
 
+    def _clock_events(self) -> Sequence[Event]:
+        """What to do about a wall clock that somebody has set."""
+        by = self._clock.offset() - self._offset
+        if abs(by) < CLOCK_JUMP * MICROSECONDS:
+            return ()
+        self._offset += by
+        log.warning("the clock was set by %+.0f s", by / MICROSECONDS)
+        return (ClockSet(by),)
+
+    def _events(self, items: Sequence[Item]) -> list[Event]:
+        """What came in, for the core, with what the journal knows of it."""
+        events: list[Event] = []
+        for item in items:
+            if isinstance(item, Order):
+                self._orders.append(item)
+            elif isinstance(item, Submit) and item.asks:
+                events.append(replace(item, known=self._journal.known(item)))
+            elif not callable(item):
+                events.append(item)
+        steps = [self._step(order) for order in self._orders]
+        return events + steps
+
+    def _step(self, order: Order) -> Steer:
+        return Steer(order, order.action, self._journal.select(order.selection, order.after), order.priority)
+
+    def _after(self, turn: Turn) -> None:
+        """What comes after the effects of a turn that is on the disk."""
+        self._orders = [order for order in self._orders if order.ticket.answer.empty()]
+        self._inbox.feed.publish(self._core.last_change)
+        if any(changed.task.state.final for changed in turn.changes):
+            # Also while the next look is far off: there may be too many before any is too old.
+            soon = self._clock.monotonic() + PRUNE
+            self._prune_at = min(self._prune_at or soon, soon)
+        self._prune(turn.now)
+
+    def _tell_of_empty_queues(self) -> None:
+        for queue in list(self._inbox.waiters.by_queue):
+            if not self._core.counts.live(queue):
+                self._inbox.waiters.queue_empty(queue)
+
     def shutdown(self) -> None:
         """Answer everyone: requests that came too late, and those that wait."""
-        for item in self._inbox.close():
-            if isinstance(item, Submit):
-                _ticket(item.request).answer.put(Draining())
-            elif callable(item):
+        for item in (*self._orders, *self._inbox.close()):
+            if callable(item):
                 item()
+            elif ticket := ticket_of(item):
+                ticket.answer.put(Draining())
         self._inbox.waiters.release_all()
+        self._inbox.feed.close()
         self._executor.close()
 
     def _restore(self) -> None:
         self._core = Core(_configure(self._config), self._journal.snapshot(), self.starts)
+        self._inbox.feed.publish(self._core.last_change)
 
     def _patience(self) -> float | None:
         """Seconds to wait for the inbox; None is for ever."""
         if self._failures:
             return RETRY
-        if self._pending:
+        if self._effects.pending or self._orders:
             return 0
         times = [CLOCK_CHECK, (due - self._clock.now()) / MICROSECONDS] if (due := self._core.next_due()) else []
         if self._grace_ends is not None:
@@ -196,61 +241,27 @@ class FifoScheduler(Scheduler):
 
     def _undo(self, error: CommitFailed, events: Sequence[Event]) -> None:
         draining = self._core.draining
+        self._orders = []
         for event in events:
-            if isinstance(event, Submit):
-                _ticket(event.request).answer.put(_refusal(error))
-            elif isinstance(event, AttemptEnded | Configure):
-                self._pending.append(event)
+            if ticket := ticket_of(event):
+                ticket.answer.put(refusal_of_disk(error))
+            elif isinstance(event, AttemptEnded | Configure | ClockSet | Occurrences):
+                self._effects.pending.append(event)
         # Last: a disk that cannot be read either ends the scheduler here, with everyone answered.
         self._restore()
         self._core.draining = draining
-
-    def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case Changed():
-                self._announce(effect)
-            case Start():
-                self._launch(effect.task)
-            case Accepted():
-                self._accepted(_ticket(effect.request), effect.tasks)
-            case Refused():
-                refusal = Draining() if effect.code == "draining" else QueueFull()
-                _ticket(effect.request).answer.put(refusal)
-            case FetchLine():
-                self._pending.append(self._journal.load_line(effect.queue, effect.lane))
-            case FetchBatch():
-                self._pending.append(self._journal.load_batch(effect.batch))
-
-    def _accepted(self, ticket: Ticket, tasks: Sequence[Task]) -> None:
-        if ticket.synchronizer is not None:
-            ids = [task.id for task in tasks]
-            ticket.synchronizer.expect(ids)
-            self._inbox.waiters.add(ticket.synchronizer, ids)
-        ticket.answer.put(tasks)
-
-    def _announce(self, changed: Changed) -> None:
-        task, outcome = changed.task, changed.outcome
-        task_changed(task, outcome)
-        if task.state.final:
-            self._inbox.waiters.finish(Finished(task, outcome))
-            # Also while the next look is far off: there may be too many before any is too old.
-            soon = self._clock.monotonic() + PRUNE
-            self._prune_at = min(self._prune_at or soon, soon)
-
-    def _launch(self, task: Task) -> None:
-        handler = self._config.handlers.get(task.spec.handler)
-        if handler is not None:
-            self._executor.launch(task, handler)
-            return
-        message = f'the handler "{task.spec.handler}" is no longer configured'
-        self._pending.append(AttemptEnded(task.id, task.attempt, Outcome(False, Reason.NOT_STARTED, message)))
 
     def _prune(self, now: int) -> None:
         """Forget what is old enough, a portion at a time, and find out when the next is."""
         if not self._prune_at or self._clock.monotonic() < self._prune_at:
             return
         limits = self._config.limits
-        keep = Retention(round(limits.keep_finished * MICROSECONDS), limits.keep_finished_tasks)
+        keep = Retention(
+            round(limits.keep_finished * MICROSECONDS),
+            limits.keep_finished_tasks,
+            round(limits.keep_keys * MICROSECONDS),
+            limits.keep_events,
+        )
         try:
             due = self._journal.prune(now, keep)
         except CommitFailed as error:
@@ -273,17 +284,19 @@ class FifoScheduler(Scheduler):
 
 def _configure(config: Config) -> Configure:
     concurrency = {name: queue.concurrency for name, queue in config.queues.items()}
-    return Configure(concurrency, config.policies, config.limits.queued_tasks)
+    limits = config.limits
+    exempt = frozenset({None, 0, os.geteuid()})
+    return Configure(
+        concurrency, config.policies, limits.queued_tasks, limits.user_queued_tasks, limits.user_queued_bytes, exempt
+    )
 
 
-def _ticket(request: object) -> Ticket:
-    assert isinstance(request, Ticket)  # noqa: S101 - only submit() makes them
-    return request
-
-
-def _refusal(error: CommitFailed) -> TaskdError:
-    if error.unknown:
-        return JournalUnavailable()
-    if error.full:
-        return JournalFull()
-    return JournalUnavailable("The journal cannot be written; nothing was taken, try again later.")
+def ticket_of(item: Event | Order) -> Ticket | None:
+    """Where the answer of a request goes; None for what is no request."""
+    if isinstance(item, Order):
+        return item.ticket
+    if isinstance(item, Steer):
+        return ticket_of(item.request) if isinstance(item.request, Order) else None
+    if isinstance(item, Submit | SteerQueue | SteerSchedule) and isinstance(item.request, Ticket):
+        return item.request
+    return None

@@ -9,11 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
-from .task import Task
-
-#: Tasks, and bytes of their payloads, that one line holds in memory at the most.
-WINDOW = 1024
-WINDOW_BYTES = 512 * 1024
+from ..events import WINDOW, WINDOW_BYTES
+from ..task import Task
 
 #: What a line is ordered by; the smallest comes first, and the last part, the task's id, makes it unique.
 Key = tuple[int, int]

@@ -1,0 +1,101 @@
+"""Whether a request's tasks are taken, and as what.
+
+`machine` alone calls it, and puts what is answered into effect. Pure: what the journal knows of the matter came in
+with the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..events import Accepted, Configure, QueueState, Receipt, Refused, Submit, Turn
+from ..task import Spec
+from .counts import Counts
+
+
+def replay(event: Submit, turn: Turn) -> Accepted | Refused | None:
+    """The answer to a request whose idempotency key has been used; None where it has not."""
+    if event.key is None:
+        return None
+    key, digest = event.key
+    receipt = turn.receipts.get((event.submitter.uid, key)) or event.known.receipt
+    if receipt is None:
+        return None
+    if receipt.digest != digest:
+        return Refused(event.request, "key_reused")
+    return Accepted(event.request, (), receipt.task_ids, receipt.batch, replayed=True)
+
+
+def receipt_of(event: Submit, task_ids: Sequence[int], batch: int | None, turn: Turn) -> None:
+    """Note what a request with a key came to."""
+    if event.key is not None:
+        uid, (key, digest) = event.submitter.uid, event.key
+        turn.receipts[uid, key] = Receipt(uid, key, digest, tuple(task_ids), batch, turn.now)
+
+
+def twins(event: Submit, turn: Turn) -> dict[int, int]:
+    """By index: the live task that a spec's `unique` forbids to have beside it."""
+    if not event.asks:
+        return {}
+    found: dict[int, int] = {}
+    for index, spec in enumerate(event.specs):
+        if spec.unique and (twin := _twin(event, index, spec, turn)) is not None:
+            found[index] = twin
+    return found
+
+
+def _twin(event: Submit, index: int, spec: Spec, turn: Turn) -> int | None:
+    payload = spec.payload if spec.unique == "payload" else None
+    twin = turn.twins.get((spec.handler, payload), event.known.twins.get(index))
+    if twin is None or twin in turn.deleted:
+        return None
+    # It may have ended in this very turn.
+    now = turn.accepted.get(twin) or turn.changed.get(twin)
+    return None if now and now.state.final else twin
+
+
+def siblings(event: Submit) -> int | None:
+    """The index of a spec that has a twin within its own request; None where each is the only one."""
+    seen: set[tuple[str, str | None]] = set()
+    for index, spec in enumerate(event.specs if event.asks else ()):
+        payload = spec.payload if spec.unique == "payload" else None
+        if spec.unique and (spec.handler, payload) in seen:
+            return index
+        seen |= {(spec.handler, None), (spec.handler, spec.payload)}
+    return None
+
+
+def refusal(
+    event: Submit, counts: Counts, settings: Configure, queues: Mapping[str, QueueState], draining: bool
+) -> Refused | None:
+    """Why nothing of it is taken; None where it is."""
+    if draining:
+        return Refused(event.request, "draining")
+    if counts.waiting() + len(event.specs) > settings.queued_tasks:
+        return Refused(event.request, "queue_full")
+    closed = {name for name, state in queues.items() if state is QueueState.DRAINING}
+    if closed and (into := closed.intersection(spec.queue for spec in event.specs)):
+        return Refused(event.request, "queue_draining", min(into))
+    return _over_share(event, counts, settings)
+
+
+def _over_share(event: Submit, counts: Counts, settings: Configure) -> Refused | None:
+    uid = event.submitter.uid
+    if uid in settings.exempt:
+        return None
+    tasks, size = counts.user(uid)
+    if tasks + len(event.specs) > settings.user_tasks:
+        return Refused(event.request, "user_queue_full", f"{settings.user_tasks} tasks")
+    if size + sum(len(spec.payload) for spec in event.specs) > settings.user_bytes:
+        return Refused(event.request, "user_queue_full", f"{settings.user_bytes} bytes of payload")
+    return None
+
+
+def with_dependencies(event: Submit, index: int, task_ids: Sequence[int]) -> Spec:
+    """The spec with the ids of those in its request that must have succeeded before it."""
+    spec = event.specs[index]
+    after = event.after[index] if event.after else ()
+    if not after:
+        return spec
+    return replace(spec, depends_on=tuple(dict.fromkeys([*spec.depends_on, *(task_ids[other] for other in after)])))

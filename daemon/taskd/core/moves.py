@@ -1,0 +1,144 @@
+"""How tasks come in, go from state to state, and end: what every decision does to them.
+
+`machine` decides. Invariant: whatever a task's change means for counts, lines, batches, those who depend on it and
+what follows it happens here, in the same turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..events import Changed, Configure, FetchDependents, LiveBatch, Snapshot, Submit, Turn
+from ..shown import batch_outcome, task_outcome
+from ..task import Batch, Outcome, Policy, Reason, Spec, State, Submitter, Task
+from . import life
+from .counts import Counts
+from .lines import Lines
+
+
+class Moves:
+    """The state that decisions need: what runs, and the front of each line."""
+
+    def __init__(self, configure: Configure, snapshot: Snapshot) -> None:
+        self.running: dict[int, Task] = {task.id: task for task in snapshot.running}
+        self.counts = Counts(snapshot)
+        self._settings = configure
+        self._next = {"task": snapshot.next_task, "batch": snapshot.next_batch, "change": snapshot.next_change}
+        self._lines = Lines(snapshot)
+        self._batches = {live.batch.id: live for live in snapshot.batches}
+        self._closing = {live.batch.id for live in snapshot.batches if live.closed}
+        self._wanted = set(snapshot.wanted)
+        self._expires = snapshot.expires
+        for task in snapshot.running:
+            if task.batch in self._batches:
+                self._batches[task.batch].running += 1
+
+    @property
+    def last_change(self) -> int:
+        """The number of the latest state change."""
+        return self._next["change"] - 1
+
+    def _number(self, kind: str) -> int:
+        number = self._next[kind]
+        self._next[kind] += 1
+        return number
+
+    def _new_batch(self, event: Submit, turn: Turn) -> Batch:
+        count, uid = len(event.specs), event.submitter.uid
+        number = self._number("batch")
+        batch = Batch(number, turn.now, count, event.max_parallel, event.fail_fast, event.on_finish, uid)
+        if batch.followed:
+            self._batches[batch.id] = LiveBatch(batch, live=count)
+        turn.batches.append(batch)
+        return batch
+
+    def _accept(self, task_id: int, spec: Spec, submitter: Submitter, batch: Batch | None, turn: Turn) -> Task:
+        task = Task(
+            id=task_id,
+            spec=spec,
+            submitter=submitter,
+            submitted_at=turn.now,
+            batch=batch.id if batch else None,
+            lane=batch.id if batch and batch.limits else 0,
+            state=life.waiting_state(len(spec.depends_on), spec.not_before, turn.now),
+            not_before=spec.not_before,
+            unmet=len(spec.depends_on),
+        )
+        turn.accepted[task.id] = task
+        self.counts.accept(task)
+        self._enter(task, turn)
+        self._note(spec, turn)
+        return task
+
+    def _note(self, spec: Spec, turn: Turn) -> None:
+        """Remember what is to be looked at later because of a new task."""
+        if spec.expires is not None:
+            self._expires = spec.expires if self._expires is None else min(self._expires, spec.expires)
+        if spec.depends_on:
+            self._wanted.update(spec.depends_on)
+            turn.effects.append(FetchDependents(spec.depends_on))
+
+    def _move(self, before: Task, after: Task, turn: Turn) -> Task:
+        self._leave(before)
+        self._enter(after, turn)
+        return after
+
+    def _fail(self, task: Task, reason: Reason, message: str, turn: Turn) -> None:
+        """End a task without an attempt."""
+        self._leave(task)
+        task = replace(task, state=State.FAILED, reason=reason, message=message, finished_at=turn.now)
+        self._enter(task, turn, Outcome(False, reason, message))
+
+    def _enter(self, task: Task, turn: Turn, outcome: Outcome | None = None) -> None:
+        """Take a task into the state that it now has."""
+        turn.tell(Changed(self._number("change"), task, outcome))
+        if task.state.final:
+            self._finish(task, outcome, turn)
+        else:
+            self.counts.enter(task)
+            self._lines.add(task)
+
+    def _leave(self, task: Task) -> None:
+        """Take a task out of the state that it had."""
+        self.counts.leave(task)
+        if task.state is State.RUNNING:
+            del self.running[task.id]
+            if task.batch in self._batches:
+                self._batches[task.batch].running -= 1
+        else:
+            self._lines.remove(task)
+
+    def _finish(self, task: Task, outcome: Outcome | None, turn: Turn) -> None:
+        self.counts.finish(task)
+        if task.id in self._wanted:
+            self._wanted.discard(task.id)
+            turn.effects.append(FetchDependents((task.id,)))
+        if follows := self._policy(task).on_finish:
+            self._follow(follows, task_outcome(task, outcome), task, turn)
+        if task.batch is not None and (live := self._batches.get(task.batch)):
+            self._finish_in_batch(task, live, turn)
+
+    def _finish_in_batch(self, task: Task, live: LiveBatch, turn: Turn) -> None:
+        if task.state is State.FAILED and live.batch.fail_fast and not live.closed:
+            live.closed = True
+            self._closing.add(live.batch.id)
+        live.finished[task.state] += 1
+        live.live -= 1
+        if live.live == 0:
+            del self._batches[live.batch.id]
+            self._closing.discard(live.batch.id)
+            self._follow(live.batch.on_finish, batch_outcome(live.batch, live.finished, turn.now), task, turn)
+
+    def _follow(self, handlers: Sequence[str], payload: str, task: Task, turn: Turn) -> None:
+        """Hand in what is to be run after a task or its batch."""
+        for name in handlers:
+            policy = self._settings.policies.get(name, Policy())
+            spec = Spec(name, payload, policy.queue, max_attempts=policy.max_attempts, origin=task.id)
+            self._accept(self._number("task"), spec, task.submitter, None, turn)
+
+    def _policy(self, task: Task) -> Policy:
+        return self._settings.policies.get(task.spec.handler, Policy())
+
+    def _blocked(self, lane: int) -> bool:
+        return lane in self._batches and self._batches[lane].blocked

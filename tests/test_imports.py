@@ -18,7 +18,7 @@ TABLE: dict[str, str] = {
     "values": "",
     "template": "errors values",
     "task": "",
-    "options": "errors values",
+    "options": "errors task values",
     "shown": "task values",
     "events": "task",
     "core": "events shown task",

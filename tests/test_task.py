@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskd import options
 from taskd.errors import ValidationFailed
 from taskd.options import BATCH_OPTIONS, TASK_OPTIONS, read_options
 from taskd.shown import attempts_json, task_json
@@ -28,23 +29,78 @@ def mistakes(given: dict[str, Any], known: Any = TASK_OPTIONS) -> list[dict[str,
 @pytest.mark.parametrize(
     ("given", "read"),
     [
-        ({"priority": "-3", "retries": 4, "label": "nightly"}, {"priority": -3, "retries": 4, "label": "nightly"}),
+        ({"priority": -3, "retries": 4, "label": "nightly"}, {"priority": -3, "retries": 4, "label": "nightly"}),
         ({"delay": "5m"}, {"delay": 300.0}),
-        ({"delay": 0, "timeout": "1.5"}, {"delay": 0.0, "timeout": 1.5}),
+        ({"delay": 0, "timeout": 1.5}, {"delay": 0.0, "timeout": 1.5}),
         ({"run_at": "1970-01-01T00:00:01Z"}, {"run_at": 1_000_000}),
         ({"queue": None, "handler": "log"}, {"handler": "log"}),
         ({}, {}),
     ],
 )
 def test_options_are_read_from_json_and_from_text(given: dict[str, Any], read: dict[str, Any]) -> None:
-    """A query's text means what the JSON value does; null is not given."""
+    """In JSON they have types, where null is not given; in a query all is text, and means the same."""
     assert read_options(given, TASK_OPTIONS) == read
+    texts = {name: str(value) for name, value in given.items() if value is not None}
+    assert read_options(texts, TASK_OPTIONS, text=True) == read
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        (options.flag(""), "1", True),
+        (options.flag(""), "no", False),
+        (options.UNIQUE, "payload", "payload"),
+        (options.STATES, "queued,failed", ("queued", "failed")),
+        (options.DEPENDS_ON, "1,9223372036854775807", (1, 2**63 - 1)),
+        (options.EXPIRES, "1h30m", 5400.0),
+        (options.EXPIRES, "1970-01-01T00:00:01Z", 1_000_000),
+        (options.KEY, "a key", "a key"),
+        (options.LIMIT, "1000", 1000),
+    ],
+)
+def test_a_querys_text_is_read(option: options.Option, text: str, value: object) -> None:
+    """Flags, words, lists with commas, a duration or a time."""
+    assert (option.from_text(text), type(option.from_text(text))) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (options.flag(""), "True"),
+        (options.UNIQUE, "label"),
+        (options.STATES, "queued,queued"),
+        (options.STATES, "queued,"),
+        (options.STATES, ""),
+        (options.DEPENDS_ON, "1,0"),
+        (options.DEPENDS_ON, "1,1"),
+        (options.DEPENDS_ON, "1, 2"),
+        (options.DEPENDS_ON, "9223372036854775808"),
+        (options.EXPIRES, "soon"),
+        (options.EXPIRES, "2030-01-31"),
+        (options.KEY, "x" * 201),
+        (options.LIMIT, "1001"),
+        (options.LIMIT, "+1"),
+        (options.LIMIT, "007"),
+    ],
+)
+def test_a_querys_text_that_is_no_such_value_is_refused(option: options.Option, text: str) -> None:
+    """With a message that says what it must be."""
+    with pytest.raises(ValueError, match=r"^must "):
+        option.from_text(text)
+
+
+def test_items_of_one_request_are_named_by_index_or_label() -> None:
+    """A number is an index, a text a label."""
+    assert options.AFTER([0, "0", "first"]) == (0, "0", "first")
+    for wrong in ([-1], [True], [None], [""], [], "0", [0, 0]):
+        with pytest.raises(ValueError, match=r"^must "):
+            options.AFTER(wrong)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("priority", value) for value in (1001, -1001, "1001", "high", "--5", "1_0", "", 1.0, True, "9" * 5000)),
+        *(("priority", value) for value in (1001, -1001, "1001", "5", "high", "--5", "1_0", "", 1.0, True, "9" * 5000)),
         *(("retries", value) for value in (-1, "-1", 1001, [])),
         *(("label", value) for value in ("", "x" * 201, "a\nb", "\ud800", 5)),
         *(("handler", value) for value in ("", {}, "\0")),

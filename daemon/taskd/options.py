@@ -1,83 +1,253 @@
-"""The options of a task and of a batch, read from JSON or from a query's text.
+"""The options of requests: each with what reads it, what describes it, and what documents it, in one declaration.
 
-Pure; called at intake, and by the configuration for the batches that it holds.
+Pure. An Option reads a value as JSON or TOML has it; in a query everything is text, which `from_text` reads. Called at
+intake, by the configuration for the batches that it holds, and by what writes /openapi.json.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import ValidationFailed
-from .values import nearest, read_duration, read_time
+from .task import State
+from .values import MAX_DURATION, nearest, read_duration, read_time
 
 MAX_PRIORITY = 1000
 MAX_RETRIES = 1000
 MAX_LABEL = 200
+MAX_ID = 2**63 - 1
+#: Ids in depends_on, places in after.
+MAX_LIST = 1000
 
-_WHOLE = re.compile("-?[0-9]{1,10}")
+_WHOLE = re.compile("-?(0|[1-9][0-9]{0,18})")
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 #: Raises ValueError with a message that completes the sentence "NAME …".
 Read = Callable[[object], Any]
+#: A JSON Schema.
+Schema = Mapping[str, Any]
 
 
-def _whole(low: int, high: int) -> Read:
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option; called with a value it reads that."""
+
+    read: Read
+    #: What `read` takes. The format "duration" stands for a range that no pattern can tell, "printable" likewise.
+    schema: Schema
+    #: For people.
+    about: str
+    #: What makes the JSON value of a query's text; what it cannot make one of it leaves as it is, for `read` to refuse.
+    parse: Callable[[str], object] = str
+    #: What a query's text must be, where that is not told by `schema` and the usual way of writing it in a query.
+    text_schema: Schema | None = None
+    #: The header that it can be given in instead.
+    header: str = ""
+
+    def __call__(self, value: object) -> Any:
+        """Read a value of JSON or TOML; raises ValueError."""
+        return self.read(value)
+
+    def from_text(self, text: str) -> Any:
+        """Read a query's text; raises ValueError."""
+        return self.read(self.parse(text))
+
+    def described(self, about: str) -> Option:
+        """The same, for another purpose."""
+        return replace(self, about=about)
+
+
+def whole(low: int, high: int, about: str) -> Option:
+    """A whole number from `low` to `high`."""
+
     def read(value: object) -> int:
-        number = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
-        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
-        return number
+        return value
 
-    return read
+    return Option(read, {"type": "integer", "minimum": low, "maximum": high}, about, _parse_whole)
 
 
-def _text(limit: int) -> Read:
+def _parse_whole(text: str) -> object:
+    return int(text) if _WHOLE.fullmatch(text) else text
+
+
+def text(limit: int, about: str) -> Option:
+    """Text of 1 to `limit` printable characters."""
+
     def read(value: object) -> str:
         if not isinstance(value, str) or not 0 < len(value) <= limit or not value.isprintable():
             raise ValueError(f"must be text of 1 to {limit} printable characters")
         return value
 
-    return read
+    plain = {"type": "string", "minLength": 1, "maxLength": limit}
+    return Option(read, {**plain, "format": "printable", "pattern": "^[^\\x00-\\x1f\\x7f]*$"}, about)
+
+
+def flag(about: str) -> Option:
+    """True or false."""
+    words = {"type": "string", "enum": list(_FLAGS)}
+    return Option(_boolean, {"type": "boolean"}, about, lambda text: _FLAGS.get(text, text), words)
 
 
 def _boolean(value: object) -> bool:
-    if value in ("true", "1", "yes", True):
-        return True
-    if value in ("false", "0", "no", False):
-        return False
-    raise ValueError("must be true or false")
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
 
 
-def _timeout(value: object) -> float:
+def choice(known: Iterable[str], about: str) -> Option:
+    """One of these words."""
+    words = [str(word) for word in known]
+
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"must be one of {', '.join(words)}{nearest(str(value), words)}")
+        return str(value)
+
+    return Option(read, {"type": "string", "enum": words}, about)
+
+
+def choices(known: Iterable[str], about: str) -> Option:
+    """Some of these words: a list, in a query with commas between."""
+    one = choice(known, "")
+    schema = {"type": "array", "items": one.schema, "minItems": 1, "uniqueItems": True}
+    return Option(_list_of(one.read, "words", len(one.schema["enum"])), schema, about, _parse_list)
+
+
+def _list_of(read: Read, what: str, limit: int) -> Read:
+    def read_list(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list) or not 0 < len(value) <= limit:
+            raise ValueError(f"must be a list of 1 to {limit} {what}")
+        # Read first: only what has been read can be compared, as true would be taken for 1.
+        items = tuple(read(item) for item in value)
+        if len(set(items)) != len(items):
+            raise ValueError("must not name anything twice")
+        return items
+
+    return read_list
+
+
+def _parse_list(text: str) -> list[object]:
+    return list(text.split(","))
+
+
+def _parse_wholes(text: str) -> list[object]:
+    return [_parse_whole(part) for part in text.split(",")]
+
+
+#: What a duration looks like; a number of seconds in JSON, or this.
+_DURATION: Schema = {
+    "type": "string",
+    "format": "duration-text",
+    "pattern": "^([0-9]{1,15}(\\.[0-9]{1,9})?|([0-9]+(\\.[0-9]+)? *(us|ms|s|m|min|h|d|w) *)+)$",
+    "examples": ["90s", "1h30m", "7d", "0.5"],
+}
+_TIME: Schema = {"type": "string", "format": "date-time", "examples": ["2030-01-31T08:00:00Z"]}
+
+
+def duration(about: str, read: Read = read_duration) -> Option:
+    """A duration, from 0 to ten years; in seconds."""
+    least = {"minimum": 0} if read is read_duration else {"exclusiveMinimum": 0}
+    seconds = {"type": "number", **least, "maximum": MAX_DURATION}
+    return Option(read, {"anyOf": [seconds, _DURATION]}, about, text_schema=_DURATION)
+
+
+def moment(about: str) -> Option:
+    """A time with its zone, in microseconds since the epoch."""
+    return Option(read_time, _TIME, about)
+
+
+def deadline(about: str) -> Option:
+    """A duration from now, read as a float of seconds, or a time, read as whole microseconds since the epoch."""
+    seconds = {"type": "number", "minimum": 0, "maximum": MAX_DURATION}
+    texts = {"anyOf": [_DURATION, _TIME]}
+    return Option(_deadline, {"anyOf": [seconds, _DURATION, _TIME]}, about, text_schema=texts)
+
+
+def _deadline(value: object) -> float | int:
+    try:
+        return read_time(value) if isinstance(value, str) and value[4:5] == "-" else read_duration(value)
+    except ValueError as error:
+        raise ValueError(f'{error}; or a time such as "2030-01-31T08:00:00Z", or a duration such as "1h"') from error
+
+
+def _longer_than_nothing(value: object) -> float:
     seconds = read_duration(value)
     if seconds == 0:
         raise ValueError("must be longer than 0")
     return seconds
 
 
-#: Every option of a task, with the function that reads it from JSON or from a query's text.
-TASK_OPTIONS: Mapping[str, Read] = {
-    "handler": _text(MAX_LABEL),
-    "queue": _text(MAX_LABEL),
-    "priority": _whole(-MAX_PRIORITY, MAX_PRIORITY),
-    "label": _text(MAX_LABEL),
-    "delay": read_duration,
-    "run_at": read_time,
-    "timeout": _timeout,
-    "retries": _whole(0, MAX_RETRIES),
+def _place(value: object) -> int | str:
+    if isinstance(value, str):
+        return str(_LABEL(value))
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("must be a list of items, each by its index, from 0, or by its label")
+    return value
+
+
+_LABEL = text(MAX_LABEL, "a text of one's own, to find it by")
+_ID = whole(1, MAX_ID, "an id")
+
+#: Every option of a task.
+TASK_OPTIONS: Mapping[str, Option] = {
+    "handler": text(MAX_LABEL, "what runs it; without it the configured default"),
+    "queue": text(MAX_LABEL, "the line it waits in; by default the handler's"),
+    "priority": whole(-MAX_PRIORITY, MAX_PRIORITY, "higher goes first; 0 by default"),
+    "label": _LABEL,
+    "delay": duration("not before so much time has passed"),
+    "run_at": moment("not before this time"),
+    "timeout": duration("how long an attempt may take; by default the handler's", _longer_than_nothing),
+    "retries": whole(0, MAX_RETRIES, "how often a failed attempt is tried again; by default the handler's"),
 }
 
-#: Every option of a batch, likewise. Its timeout bounds the waiting, not the tasks.
-BATCH_OPTIONS: Mapping[str, Read] = {
-    "timeout": read_duration,
-    "max_parallel": _whole(1, 1_000_000),
-    "fail_fast": _boolean,
+# What tasks and lists of tasks can further be asked for.
+EXPIRES = deadline("not started by then, it fails with reason expired")
+BACKOFF = duration("the wait before the first retry, doubling with each; by default the handler's")
+UNIQUE = choice(("handler", "payload"), "refuse it while one with the same handler, or payload too, is live")
+JOIN = flag("answer with that live task instead of refusing")
+DEPENDS_ON = Option(
+    _list_of(_ID.read, "ids", MAX_LIST),
+    {"type": "array", "items": _ID.schema, "minItems": 1, "maxItems": MAX_LIST, "uniqueItems": True},
+    "starts when these have succeeded; fails with reason dependency when one of them cannot",
+    _parse_wholes,
+)
+AFTER = Option(
+    _list_of(_place, "items", MAX_LIST),
+    {
+        "type": "array",
+        "items": {"anyOf": [{"type": "integer", "minimum": 0}, _LABEL.schema]},
+        "minItems": 1,
+        "maxItems": MAX_LIST,
+        "uniqueItems": True,
+    },
+    "starts when these items of the same request have succeeded, each by its index, from 0, or its label",
+    _parse_wholes,
+)
+KEY = replace(
+    text(MAX_LABEL, "the same key with the same request is answered as the first was, and nothing is taken twice"),
+    header="Idempotency-Key",
+)
+WAIT = duration("how long to wait for the end before answering with what is known")
+STATES = choices(State, "only those in one of these states")
+LIMIT = whole(1, 1000, "how many at most")
+CURSOR = text(500, "goes on where the answer that had this cursor ended")
+TAIL = whole(0, 1_000_000, "only so many of the last lines")
+
+#: Every option of a batch. Its timeout bounds the waiting, not the tasks.
+BATCH_OPTIONS: Mapping[str, Option] = {
+    "timeout": duration("how long to wait for the tasks, which go on; by default for all"),
+    "max_parallel": whole(1, 1_000_000, "attempts of this batch at a time"),
+    "fail_fast": flag("whether a failure cancels the tasks not yet started"),
 }
 
 
-def read_options(given: Mapping[str, Any], known: Mapping[str, Read]) -> dict[str, Any]:
-    """Read the options in `given`, each by its function in `known`; null counts as not given.
+def read_options(given: Mapping[str, Any], known: Mapping[str, Option], *, text: bool = False) -> dict[str, Any]:
+    """Read the options in `given`, each by its declaration, as JSON or as a query's `text`; null counts as not given.
 
     Raises ValidationFailed whose `errors` lists each mistake as {"option", "detail"}.
     """
@@ -87,7 +257,7 @@ def read_options(given: Mapping[str, Any], known: Mapping[str, Read]) -> dict[st
             if name not in known:
                 raise ValueError(f"is no option{nearest(name, known)}")
             if value is not None:
-                options[name] = known[name](value)
+                options[name] = known[name].from_text(value) if text else known[name](value)
         except ValueError as error:
             errors.append({"option": name, "detail": f'"{name}" {error}'})
     if "delay" in options and "run_at" in options:

@@ -20,7 +20,11 @@ MAX_DURATION = 10 * 366 * 86400.0  # seconds; beyond ten years it is a typing mi
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([a-z]+) *")
+#: RFC 3339, and as people write it: a space for the "T", no seconds.
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 _SIZE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(r"(\d+)\s*([A-Za-z]+)")
 
@@ -43,7 +47,7 @@ def _duration_of(value: object) -> float | None:
         return float(value) if abs(value) <= MAX_DURATION else math.inf
     if not isinstance(value, str):
         return None
-    if re.fullmatch(r"-?\d{1,15}(\.\d{1,9})?", value):
+    if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", value):
         return float(value)
     return _sum_of_parts(value)
 
@@ -72,7 +76,8 @@ def read_size(value: object) -> int:
 def read_time(value: object) -> int:
     """Read an RFC 3339 time with its zone; answer microseconds since the epoch."""
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        given = _TIME.fullmatch(value) if isinstance(value, str) else None
+        moment = datetime.fromisoformat(given[0].upper()) if given else None
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:

@@ -24,7 +24,17 @@ TABLES = {
     "batches": config.BatchSettings,
 }
 #: Keys that the commented configuration shows with an example, since they have no default worth showing.
-EXAMPLES = {"command", "function", "description", "queue", "timeout", "concurrency", "python_path", "max_parallel"}
+EXAMPLES = {
+    "unique",
+    "command",
+    "function",
+    "description",
+    "queue",
+    "timeout",
+    "concurrency",
+    "python_path",
+    "max_parallel",
+}
 EXAMPLES |= {"tasks", "memory_max", "cpu_weight", "tasks_max", "nice"}
 
 

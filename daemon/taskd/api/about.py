@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Response
 
 from .. import __version__
 from ..config import Handler
-from ..errors import Draining, JournalUnavailable
-from .intake import read_query
+from ..errors import Draining, JournalUnavailable, NotReady
+from .access import Right
+from .routes import Route, route, routes
 from .services import services
 from .tasks import answer
-
-blueprint = Blueprint("about", __name__)
 
 #: Seconds in which a healthy scheduler comes around.
 _PROBE = 2.0
 
 
-@blueprint.get("/")
-def get_root() -> Response:
+@route("GET /", right=Right.ANYONE, answers={200: "Root"})
+def get_root(_: Mapping[str, Any]) -> Response:
     """What this is, and every path"""
-    read_query({})
-    paths = []
-    for rule in sorted(current_app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        doc = current_app.view_functions[rule.endpoint].__doc__ or ""
-        methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-        path = re.sub("<id:[a-z_]+>", "{id}", rule.rule)
-        paths.append({"path": path, "methods": methods, "about": doc.partition("\n")[0]})
+    paths = [_path_json(item) for item in routes()]
     return answer({"name": "taskd", "version": __version__, "paths": paths, "extensions": []})
 
 
-@blueprint.get("/handlers")
-def get_handlers() -> Response:
+def _path_json(item: Route) -> dict[str, Any]:
+    return {
+        "path": item.path,
+        "methods": [item.method],
+        "about": item.about.partition("\n")[0],
+        "query": list(item.query),
+        "right": str(item.right),
+    }
+
+
+@route("GET /handlers", right=Right.MEMBER, answers={200: "[Handler]"})
+def get_handlers(_: Mapping[str, Any]) -> Response:
     """Every handler"""
-    read_query({})
     return answer([_handler_json(handler) for _, handler in sorted(services().config().handlers.items())])
 
 
@@ -55,20 +57,18 @@ def _handler_json(handler: Handler) -> dict[str, Any]:
     }
 
 
-@blueprint.get("/health")
-def get_health() -> Response:
+@route("GET /health", right=Right.ANYONE, answers={200: "Health"}, problems=(NotReady, Draining))
+def get_health(_: Mapping[str, Any]) -> Response:
     """200 while the scheduler gets on with its work"""
     at = services()
-    read_query({})
     at.inbox.call(lambda: None, _PROBE)
     return answer({"status": "ok", "counts": at.status().counts})
 
 
-@blueprint.get("/ready")
-def get_ready() -> Response:
+@route("GET /ready", right=Right.ANYONE, answers={200: "Ready"}, problems=(NotReady, Draining, JournalUnavailable))
+def get_ready(_: Mapping[str, Any]) -> Response:
     """200 while work is accepted"""
     at = services()
-    read_query({})
     at.inbox.call(lambda: None, _PROBE)
     status = at.status()
     if status.draining:

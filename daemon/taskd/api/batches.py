@@ -7,51 +7,67 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Response, request
 
-from ..errors import NotFound, ValidationFailed
+from ..errors import BatchNotFound, NotFound, ValidationFailed
 from ..events import Submit
 from ..journal import Reader, Record
-from ..options import BATCH_OPTIONS, read_options
+from ..options import BATCH_OPTIONS, MAX_LABEL, WAIT, read_options, text
 from ..shown import task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Batch
-from ..values import dump_json, format_time, nearest, read_duration
-from .access import submitter
-from .intake import NDJSON, read_many, read_query, specs_of
+from ..values import dump_json, format_time, nearest
+from .access import Right, submitter
+from .intake import BATCH, JSON, NDJSON, specs_of
+from .routes import Answer, route
 from .services import Services, released_by_disconnect, services, watching
-from .tasks import answer
-
-blueprint = Blueprint("batches", __name__)
+from .tasks import INTAKE, WAITING, answer
 
 #: The header that names the batch, sent before anything is waited for.
 BATCH_HEADER = "Taskd-Batch"
 
 
-@blueprint.post("/run-tasks")
-def post_run_tasks() -> Response:
+_RAN = Answer(
+    "[Task]",
+    "Every task, in the order of submission, also when some failed; as NDJSON each as it ends.",
+    (BATCH_HEADER,),
+    (JSON, *NDJSON),
+)
+
+
+@route(
+    "POST /run-tasks",
+    right=Right.SUBMIT,
+    query=BATCH_OPTIONS,
+    body=BATCH,
+    answers={200: _RAN},
+    problems=(*INTAKE, *WAITING),
+)
+def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
     """Run many tasks in parallel and wait for all; a JSON array, NDJSON, or {"tasks", "timeout", "max_parallel", …}"""
-    at = services()
-    body = read_many(at.config())
-    options = read_query(BATCH_OPTIONS)
     if isinstance(body, dict):
-        options |= _batch_options(body)
+        options = {**options, **_batch_options(body)}
         body = body.get("tasks")
-    return _run(body, options, at)
+    return _run(body, options, services())
 
 
-@blueprint.get("/run-tasks")
-def get_run_tasks() -> Response:
-    """Run a configured batch, `?batch=NAME`, by default the one called default, and wait for it"""
+@route(
+    "GET /run-tasks",
+    right=Right.SUBMIT,
+    query={**BATCH_OPTIONS, "batch": text(MAX_LABEL, "the configured batch; the one called default by default")},
+    answers={200: _RAN},
+    problems=(NotFound, *INTAKE, *WAITING),
+)
+def get_run_tasks(options: Mapping[str, Any]) -> Response:
+    """Run a configured batch, by default the one called default, and wait for it"""
     at = services()
-    options = read_query({**BATCH_OPTIONS, "batch": str})
-    batches, name = at.config().batches, options.pop("batch", "default")
+    batches, name = at.config().batches, options.get("batch", "default")
     if name not in batches:
         raise NotFound(f"no [batches.{name}] is configured{nearest(name, batches)}")
     batch = batches[name]
     configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) is not None}
     items = [dict(item.task) for item in batch.tasks for _ in range(item.count)]
-    return _run(items, configured | options, at)
+    return _run(items, {**configured, **options}, at)
 
 
 def _batch_options(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,11 +146,17 @@ def _json_list(items: Iterator[dict[str, Any]]) -> Iterator[str]:
     yield "]\n"
 
 
-@blueprint.get("/batches/<id:batch_id>")
-def get_batch(batch_id: int) -> Response:
-    """One batch, with its tasks. `?wait=SECONDS`"""
+@route(
+    "GET /batches/<id:batch_id>",
+    right=Right.MEMBER,
+    query={"wait": WAIT},
+    answers={200: "Batch"},
+    problems=(BatchNotFound, *WAITING),
+)
+def get_batch(options: Mapping[str, Any], batch_id: int) -> Response:
+    """One batch, with its tasks"""
     at = services()
-    wait = read_query({"wait": read_duration}).get("wait")
+    wait = options.get("wait")
     batch = at.reader.batch(batch_id)
     if wait and (unfinished := at.reader.unfinished(batch_id)):
         _wait_for(batch_id, unfinished, wait)

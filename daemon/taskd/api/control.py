@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from typing import Any
 
-from flask import Blueprint, Response
+from flask import Response
 
-from ..errors import ConfigError, Forbidden, ValidationFailed
-from .access import submitter
-from .intake import read_query
+from ..errors import ConfigError, Draining, NotReady, ValidationFailed
+from .access import Right
+from .routes import route
 from .services import services
 from .tasks import answer
 
-blueprint = Blueprint("control", __name__)
 
-
-@blueprint.post("/reload")
-def post_reload() -> Response:
+@route("POST /reload", right=Right.ADMIN, answers={200: "Reloaded"}, problems=(NotReady, Draining))
+def post_reload(_: Mapping[str, Any]) -> Response:
     """Read the configuration again; answers when it is in force, or why it is not"""
-    read_query({})
-    if submitter().uid not in (0, os.geteuid()):
-        raise Forbidden("only root and the user that taskd runs as may have the configuration read again")
     try:
         services().reload()
     except ConfigError as error:

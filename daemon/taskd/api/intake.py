@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from flask import request
@@ -18,47 +20,74 @@ from ..errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from ..options import TASK_OPTIONS, Read, read_options
+from ..options import TASK_OPTIONS, Option, read_options
 from ..task import Spec
 from ..template import expand
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
 
+JSON = "application/json"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 #: Levels around a payload in a request with many tasks: {"tasks": [{"payload": …}]}.
 _AROUND = 3
 
 
-def read_body(limit: int, name: str, media_types: Sequence[str] = ("application/json",)) -> bytes:
-    """The body of this request; raises UnsupportedMediaType and BodyTooLarge, naming the limit."""
-    if request.mimetype not in media_types:
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request's body is."""
+
+    #: The name of a component of `schemas`.
+    schema: str
+    #: The key of [limits] that bounds it.
+    limit: str
+    media_types: Sequence[str] = (JSON,)
+    depth: int = MAX_DEPTH
+    #: Without a body the view is handed NO_BODY.
+    required: bool = True
+
+
+class NoBody(Enum):
+    """Nothing at all, which null is not."""
+
+    NO_BODY = "no body"
+
+
+NO_BODY = NoBody.NO_BODY
+
+#: One task's payload; many tasks; many, or a batch with its options.
+PAYLOAD = Body("Payload", "body")
+TASKS = Body("Items", "bulk_body", (JSON, *NDJSON), MAX_DEPTH + _AROUND)
+BATCH = Body("NewBatch", "bulk_body", (JSON, *NDJSON), MAX_DEPTH + _AROUND)
+
+
+def read_body(body: Body, config: Config) -> Any:
+    """The value of this request's body, of NDJSON the list of its lines.
+
+    Raises UnsupportedMediaType, BodyTooLarge, which names the limit, and InvalidJSON.
+    """
+    if not body.required and not request.mimetype and not request.content_length:
+        return NO_BODY
+    if request.mimetype not in body.media_types:
         given = f'"{request.mimetype}"' if request.mimetype else "nothing"
         raise UnsupportedMediaType(f"{UnsupportedMediaType.__doc__} It said {given}.")
-    body = request.get_data(cache=False)
-    if len(body) > limit:
-        raise BodyTooLarge(f"the body has {len(body)} bytes; limits.{name} allows {limit}")
-    return body
+    data, limit = request.get_data(cache=False), getattr(config.limits, body.limit)
+    if len(data) > limit:
+        raise BodyTooLarge(f"the body has {len(data)} bytes; limits.{body.limit} allows {limit}")
+    if request.mimetype == JSON:
+        return _json(data, body.depth)
+    lines = enumerate(data.split(b"\n"), 1)
+    return [_json(line, body.depth, f"line {number}") for number, line in lines if line.strip()]
 
 
-def read_query(known: Mapping[str, Read]) -> dict[str, Any]:
-    """The options in this request's query; raises ValidationFailed."""
+def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
+    """The options in this request's query, and those in its headers; raises ValidationFailed."""
     if twice := [name for name, values in request.args.lists() if len(values) > 1]:
         raise ValidationFailed(f'the query has "{twice[0]}" more than once')
-    return read_options(request.args, known)
-
-
-def read_task(config: Config, options: Mapping[str, Any]) -> Spec:
-    """The one task of this request, whose body is the payload."""
-    body = read_body(config.limits.body, "body")
-    return spec_of(_json(body, MAX_DEPTH), options, config)
-
-
-def read_many(config: Config) -> Any:
-    """The body of a request with many tasks: any JSON, or the list of an NDJSON body's lines."""
-    body = read_body(config.limits.bulk_body, "bulk_body", ("application/json", *NDJSON))
-    if request.mimetype not in NDJSON:
-        return _json(body, MAX_DEPTH + _AROUND)
-    lines = enumerate(body.split(b"\n"), 1)
-    return [_json(line, MAX_DEPTH + _AROUND, f"line {number}") for number, line in lines if line.strip()]
+    in_headers = {
+        name: request.headers[option.header]
+        for name, option in known.items()
+        if option.header and option.header in request.headers
+    }
+    return read_options({**in_headers, **request.args}, known, text=True)
 
 
 def specs_of(items: Any, config: Config) -> list[Spec]:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Response
 
+from ..errors import (
+    Draining,
+    JournalFull,
+    JournalUnavailable,
+    NotReady,
+    QueueFull,
+    RequestError,
+    TaskNotFound,
+    TooManyWaiters,
+    UnknownHandler,
+)
 from ..events import Submit
 from ..journal import Record
-from ..options import TASK_OPTIONS
+from ..options import TASK_OPTIONS, WAIT
 from ..shown import attempts_json, task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Task
-from ..values import dump_json, read_duration
-from .access import submitter
-from .intake import read_many, read_query, read_task, specs_of
+from ..values import dump_json
+from .access import Right, submitter
+from .intake import PAYLOAD, TASKS, spec_of, specs_of
+from .routes import Answer, route
 from .services import released_by_disconnect, services, watching
 
-blueprint = Blueprint("tasks", __name__)
-
-_WAIT = {"wait": read_duration}
+#: What can be wrong with handing tasks in, besides what is wrong with the request.
+INTAKE: tuple[type[RequestError], ...] = (UnknownHandler, QueueFull, Draining, JournalFull, JournalUnavailable)
+#: What can be wrong with waiting.
+WAITING: tuple[type[RequestError], ...] = (TooManyWaiters, NotReady)
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
@@ -27,12 +41,21 @@ def answer(value: Any, status: int = 200, **headers: str) -> Response:
     return Response(dump_json(value) + "\n", status, headers, content_type="application/json")
 
 
-@blueprint.post("/task")
-def post_task() -> Response:
-    """Queue one task; the body is its payload. `?handler=`, options, `?wait=SECONDS`"""
+@route(
+    "POST /task",
+    right=Right.SUBMIT,
+    query={**TASK_OPTIONS, "wait": WAIT},
+    body=PAYLOAD,
+    answers={
+        202: Answer("Accepted", "It is on the disk, and has not ended.", ("Location",)),
+        200: Answer("Accepted", "It has ended while it was waited for.", ("Location",)),
+    },
+    problems=(*INTAKE, *WAITING),
+)
+def post_task(options: Mapping[str, Any], payload: Any) -> Response:
+    """Queue one task; the body is its payload"""
     at = services()
-    options = read_query({**TASK_OPTIONS, **_WAIT})
-    submit = Submit(None, [read_task(at.config(), options)], submitter())
+    submit = Submit(None, [spec_of(payload, options, at.config())], submitter())
     if not options.get("wait"):
         return _accepted(at.inbox.submit(submit).tasks[0])
     with at.waiting_room.enter():
@@ -53,21 +76,32 @@ def _show(record: Record) -> Response:
     return answer(shown, status, Location=f"/tasks/{record.task.id}")
 
 
-@blueprint.post("/tasks")
-def post_tasks() -> Response:
+@route(
+    "POST /tasks",
+    right=Right.SUBMIT,
+    body=TASKS,
+    answers={202: Answer("AcceptedMany", "All are on the disk.")},
+    problems=INTAKE,
+)
+def post_tasks(_: Mapping[str, Any], items: Any) -> Response:
     """Queue many tasks, all or none; a JSON array or NDJSON of {"handler", "payload", options}"""
     at = services()
-    read_query({})
-    specs = specs_of(read_many(at.config()), at.config())
+    specs = specs_of(items, at.config())
     ids = at.inbox.submit(Submit(None, specs, submitter())).task_ids if specs else ()
     return answer({"success": "OK", "ids": list(ids)}, 202)
 
 
-@blueprint.get("/tasks/<id:task_id>")
-def get_task(task_id: int) -> Response:
-    """One task, with its attempts. `?wait=SECONDS`"""
+@route(
+    "GET /tasks/<id:task_id>",
+    right=Right.MEMBER,
+    query={"wait": WAIT},
+    answers={200: "TaskWithAttempts"},
+    problems=(TaskNotFound, *WAITING),
+)
+def get_task(options: Mapping[str, Any], task_id: int) -> Response:
+    """One task, with its attempts"""
     at = services()
-    wait = read_query(_WAIT).get("wait")
+    wait = options.get("wait")
     record = at.reader.record(task_id)
     if wait and not record.task.state.final:
         _wait_for(task_id, wait)

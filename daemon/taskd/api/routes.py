@@ -1,0 +1,143 @@
+"""What an endpoint is: one declaration that authorises, validates, documents and lists it.
+
+`@route` makes a Route of a view; `register` adds the routes of a module to an application, and there is no other way
+in. When a view is called, the caller has the declared right, and the options and the body are read.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, cast
+
+from flask import Flask, Response, current_app
+
+from ..errors import (
+    BodyTooLarge,
+    Forbidden,
+    InvalidJSON,
+    RequestError,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from ..options import Option
+from .access import Right, caller
+from .intake import Body, read_body, read_query
+from .services import services
+
+#: Answers a request: is called with the options, the body where one is declared, and the path's values by name.
+View = Callable[..., Response]
+
+JSON = "application/json"
+_PLACE = re.compile("<(?:(?P<kind>[a-z]+):)?(?P<name>[a-z_]+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One kind of answer that is no problem."""
+
+    #: The name of a component of `schemas`, in brackets for a list of such, or a JSON Schema.
+    schema: str | Mapping[str, Any]
+    about: str = ""
+    #: Names of headers that `schemas` describes.
+    headers: Sequence[str] = ()
+    media_types: Sequence[str] = (JSON,)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An endpoint: what stands in its declaration, and the view."""
+
+    method: str
+    #: As Flask has it: a number is <id:NAME>, a word <NAME>.
+    rule: str
+    right: Right
+    view: View
+    query: Mapping[str, Option]
+    body: Body | None
+    answers: Mapping[int, Answer]
+    #: What its view may raise; what a declaration brings with it is added in `problems`.
+    raises: tuple[type[RequestError], ...]
+
+    @property
+    def path(self) -> str:
+        """The path as people and OpenAPI write it."""
+        return _PLACE.sub(lambda place: f"{{{_shown(place)}}}", self.rule)
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The places of the path by the names that people see, each with its kind: id, or string."""
+        return {_shown(place): place["kind"] or "string" for place in _PLACE.finditer(self.rule)}
+
+    @property
+    def name(self) -> str:
+        """What no other is called."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def about(self) -> str:
+        """Its description: the view's docstring."""
+        return inspect.cleandoc(self.view.__doc__ or "")
+
+    @property
+    def problems(self) -> Sequence[type[RequestError]]:
+        """Every problem that it answers with, besides those of any HTTP request."""
+        of_right = () if self.right is Right.ANYONE else (Forbidden,)
+        of_body = (InvalidJSON, BodyTooLarge, UnsupportedMediaType) if self.body else ()
+        return tuple(dict.fromkeys((*of_right, *of_body, ValidationFailed, *self.raises)))
+
+    def __call__(self, **places: Any) -> Response:
+        """Serve this request; raises RequestError."""
+        caller().demand(self.right)
+        given: list[Any] = [read_query(self.query)]
+        if self.body:
+            given.append(read_body(self.body, services().config()))
+        return self.view(*given, **places)
+
+
+def _shown(place: re.Match[str]) -> str:
+    return "id" if place["kind"] == "id" else place["name"]
+
+
+def route(
+    request: str,
+    *,
+    right: Right,
+    answers: Mapping[int, Answer | str],
+    query: Mapping[str, Option] | None = None,
+    body: Body | None = None,
+    problems: tuple[type[RequestError], ...] = (),
+) -> Callable[[View], Route]:
+    """Declare what `request`, such as "GET /tasks/<id:task_id>", is answered with by the view below.
+
+    A bare text among the `answers` is the name of their schema.
+    """
+    method, rule = request.split(" ")
+    shown = {status: Answer(given) if isinstance(given, str) else given for status, given in answers.items()}
+
+    def declare(view: View) -> Route:
+        return Route(method, rule, right, view, query or {}, body, shown, problems)
+
+    return declare
+
+
+def register(app: Flask, modules: Sequence[ModuleType]) -> None:
+    """Add the routes that these modules declare."""
+    found = tuple(route for module in modules for route in _routes_of(module))
+    app.extensions["taskd.routes"] = found
+    for item in found:
+        app.add_url_rule(item.rule, item.name, item, methods=[item.method])
+
+
+def _routes_of(module: ModuleType) -> Iterator[Route]:
+    for value in vars(module).values():
+        if isinstance(value, Route) and value.view.__module__ == module.__name__:
+            yield value
+
+
+def routes() -> Sequence[Route]:
+    """Every route of the application that serves this request, in the order of their paths."""
+    return sorted(cast("tuple[Route, ...]", current_app.extensions["taskd.routes"]), key=lambda route: route.rule)

@@ -30,9 +30,11 @@ from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
 from .log import task_output
+from .metrics import Metrics, Sources
 from .scheduler import FifoScheduler, create_scheduler
 from .server import Server, ServerSettings, bind, take_back, unbind
 from .supervisor import Supervisor
+from .task import State
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Daemon:
         #: Signal numbers, and what other threads want done on this one. Its put() may be called in a signal handler.
         self._mail: queue.SimpleQueue[int | Callable[[], None]] = queue.SimpleQueue()
         self._inbox = Inbox()
+        self._metrics = Metrics()
         #: What is done at which time of the monotonic clock.
         self._timers: dict[Callable[[], None], float] = {}
         self._stopping = False
@@ -108,6 +111,7 @@ class Daemon:
         self._executor = Executor(self._inbox.report, task_output, settings)
         self._executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, self._executor, self._config)
+        scheduler.metrics = self._metrics
         scheduler.on_end = lambda: self._mail.put(self._scheduler_ended)
         if self._supervisor.enabled:
             scheduler.on_status = self._status_changed
@@ -117,14 +121,17 @@ class Daemon:
 
     def _start_server(self, reader: Reader, listener: socket.socket) -> Server:
         limits = self._config.limits
+        room = WaitingRoom(limits.waiters)
         services = Services(
             inbox=self._inbox,
             reader=reader,
             config=lambda: self._config,
             status=lambda: self._scheduler.status,
-            waiting_room=WaitingRoom(limits.waiters),
+            waiting_room=room,
             reload=self._reload_for_request,
             limits=lambda handler: applied(handler, self._controllers),
+            metrics=self._metrics,
+            sources=self._sources(room),
         )
         server = Server(
             create_app(services),
@@ -135,6 +142,25 @@ class Daemon:
         )
         server.start()
         return server
+
+    def _sources(self, room: WaitingRoom) -> Sources:
+        # The server is made after this, with the application that asks.
+        return Sources(
+            journal=self._config.daemon.state_directory / JOURNAL_FILE,
+            tasks=self._tasks,
+            connections=lambda: self._server.connections,
+            waiting=lambda: room.taken,
+            threads=lambda: self._server.threads,
+        )
+
+    def _tasks(self) -> dict[tuple[str, str], int]:
+        """Any thread: the tasks that are not finished, by queue and state."""
+        states = [state for state in State if not state.final]
+        return {
+            (queue, state.value): self._scheduler.count(state, queue)
+            for queue in self._config.queues
+            for state in states
+        }
 
     def _catch_signals(self, stack: ExitStack) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

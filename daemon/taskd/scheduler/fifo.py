@@ -33,6 +33,7 @@ from ..events import (
 from ..inbox import ANSWER, Inbox, Item, Ticket
 from ..journal import CommitFailed, Journal, Retention
 from ..log import task_changed
+from ..metrics import Metrics
 from ..synchronizer import Finished
 from ..task import Outcome, Reason, State, Task
 from ..values import MICROSECONDS
@@ -72,6 +73,8 @@ class FifoScheduler(Scheduler):
         self._failures = 0
         self._grace_ends: float | None = None
         self._prune_at: float = 0.0
+        #: Told of commits and changes; set it before start().
+        self.metrics = Metrics()
         #: Called on this thread when `status` has changed.
         self.on_status: Callable[[], None] = lambda: None
 
@@ -87,6 +90,10 @@ class FifoScheduler(Scheduler):
             self._core.draining,
             not self._failures,
         )
+
+    def count(self, state: State, queue: str) -> int:
+        """Any thread: how many tasks of a queue are in a state that is not final, at this moment."""
+        return self._core.count(state, queue)
 
     def configure(self, config: Config) -> None:
         """Any thread: work by a new configuration from now on."""
@@ -182,11 +189,14 @@ class FifoScheduler(Scheduler):
                 # An iteration is a sign of life only if it has reached the journal.
                 self._journal.touch()
                 return True
+            began = self._clock.monotonic()
             self._journal.commit(turn)
+            self.metrics.committed(turn.now, self._clock.monotonic() - began)
         except CommitFailed as error:
             if not self._failures:
                 log.error("the journal cannot be written: %s; trying again every %g s", error, RETRY)
             self._failures += 1
+            self.metrics.commit_failed()
             self._undo(error, events)
             return False
         if self._failures:
@@ -231,6 +241,7 @@ class FifoScheduler(Scheduler):
     def _announce(self, changed: Changed) -> None:
         task, outcome = changed.task, changed.outcome
         task_changed(task, outcome)
+        self.metrics.changed(task, outcome)
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))
             # Also while the next look is far off: there may be too many before any is too old.

@@ -20,6 +20,8 @@ blueprint = Blueprint("metrics", __name__)
 
 #: A client may send any word as its method; each would be a figure for ever.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: The route of what has none. Never the path itself, which may be anything.
+_UNMATCHED = "unmatched"
 
 
 class Counted:
@@ -35,12 +37,13 @@ class Counted:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; what streams its answer is counted when that begins."""
         began = time.perf_counter()
-        # What never began an answer is answered with this by the server.
-        code = "500"
+        # What never began an answer is answered with 500 by the server.
+        route, code = _UNMATCHED, "500"
 
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
-            nonlocal code
-            code = status[:3]
+            nonlocal route, code
+            # Now: when the application is done, Flask has forgotten the request.
+            route, code = _route(environ), status[:3]
             return start_response(status, headers, *error)
 
         try:
@@ -48,13 +51,12 @@ class Counted:
         finally:
             method = environ["REQUEST_METHOD"]
             method = method if method in _METHODS else "other"
-            self._requests.served(_route(environ), method, code, time.perf_counter() - began)
+            self._requests.served(route, method, code, time.perf_counter() - began)
 
 
 def _route(environ: WSGIEnvironment) -> str:
-    # Never the path, which may be anything.
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
-    return "unmatched" if rule is None else str(rule.rule)
+    return _UNMATCHED if rule is None else str(rule.rule)
 
 
 @blueprint.get("/metrics")

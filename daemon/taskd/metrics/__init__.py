@@ -17,7 +17,7 @@ __all__ = ["Metrics", "Requests", "Sources", "render", "stats"]
 def render(metrics: Metrics, sources: Sources, accept: str = "") -> tuple[bytes, str]:
     """Any thread: everything in Prometheus' text, or in OpenMetrics' if `accept` asks for that; and its content type.
 
-    The first call imports the library, which takes a tenth of a second and a few MiB.
+    The first call imports the library, which takes some milliseconds and a MiB.
     """
     from .prometheus import exposition  # noqa: PLC0415 - who is not scraped does not pay for it
 

@@ -88,7 +88,7 @@ class Daemon:
         # Not before: killed here, the next start still finds them.
         held.record(str(settings.socket))
         self._scheduler = self._start_scheduler(journal)
-        self._server = self._start_server(reader, listener)
+        self._start_server(reader, listener)
         self._heart = Heart(self._supervisor, self._inbox, self._server, self._executor, self._mail.put)
         self._announce()
 
@@ -119,7 +119,7 @@ class Daemon:
         scheduler.wait_started()
         return scheduler
 
-    def _start_server(self, reader: Reader, listener: socket.socket) -> Server:
+    def _start_server(self, reader: Reader, listener: socket.socket) -> None:
         limits = self._config.limits
         room = WaitingRoom(limits.waiters)
         services = Services(
@@ -133,18 +133,17 @@ class Daemon:
             metrics=self._metrics,
             sources=self._sources(room),
         )
-        server = Server(
+        # Kept before it starts: the first request may ask for its figures.
+        self._server = Server(
             create_app(services),
             listener,
             ServerSettings(
                 connections=limits.connections, waiting_threads=limits.waiters, body=max(limits.body, limits.bulk_body)
             ),
         )
-        server.start()
-        return server
+        self._server.start()
 
     def _sources(self, room: WaitingRoom) -> Sources:
-        # The server is made after this, with the application that asks.
         return Sources(
             journal=self._config.daemon.state_directory / JOURNAL_FILE,
             tasks=self._tasks,

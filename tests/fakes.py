@@ -21,9 +21,10 @@ from taskd.config import Config, Handler, Queue
 from taskd.events import Submit, Turn
 from taskd.inbox import Inbox
 from taskd.journal import JOURNAL_FILE, CommitFailed, Journal, Reader
+from taskd.metrics import Sources
 from taskd.scheduler import KINDS, Clock
 from taskd.synchronizer import JobsSynchronizer
-from taskd.task import Outcome, Reason, Spec, Task
+from taskd.task import Outcome, Reason, Spec, State, Task
 from taskd.template import Template
 from taskd.values import dump_json
 
@@ -207,6 +208,12 @@ class Rig:
         """What the journal says, to a reader of its own."""
         return str(self.reader.record(task_id).task.state)
 
+    def tasks(self) -> dict[tuple[str, str], int]:
+        """The tasks that are not finished, by queue and state."""
+        found = self.scheduler.status.queues
+        states = [state for state in State if not state.final]
+        return {(queue, state.value): found.get((queue, state), 0) for queue in self.config.queues for state in states}
+
     def reconfigure(self, **parts: Any) -> None:
         """Work by a changed configuration."""
         self.config = replace(self.config, **parts)
@@ -235,14 +242,17 @@ class Site:
         self.rig = rig
         #: Called by POST /reload.
         self.reload: Callable[[], None] = lambda: None
+        room = WaitingRoom(waiters)
         services = Services(
             inbox=rig.inbox,
             reader=rig.reader,
             config=lambda: rig.config,
             status=lambda: rig.scheduler.status,
-            waiting_room=WaitingRoom(waiters),
+            waiting_room=room,
             reload=self._reload,
             limits=lambda handler: {"timeout": f"of {handler.name}"},
+            metrics=rig.scheduler.metrics,
+            sources=Sources(journal=rig.path, tasks=rig.tasks, waiting=lambda: room.taken),
         )
         self.app = create_app(services)
 

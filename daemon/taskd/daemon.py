@@ -25,14 +25,18 @@ from pathlib import Path
 from .api import Services, WaitingRoom, create_app
 from .config import Config
 from .errors import Draining, NotReady, StartError, TaskdError
+from .events import QueueState
 from .executor import Cgroups, Executor, ExecutorSettings, applied, end_leftovers
 from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
 from .log import task_output
+from .metrics import Metrics, Sources
 from .scheduler import FifoScheduler, create_scheduler
 from .server import Server, ServerSettings, bind, take_back, unbind
 from .supervisor import Supervisor
+from .task import State
+from .values import MICROSECONDS
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class Daemon:
         #: Signal numbers, and what other threads want done on this one. Its put() may be called in a signal handler.
         self._mail: queue.SimpleQueue[int | Callable[[], None]] = queue.SimpleQueue()
         self._inbox = Inbox()
+        self._metrics = Metrics()
         #: What is done at which time of the monotonic clock.
         self._timers: dict[Callable[[], None], float] = {}
         self._stopping = False
@@ -85,7 +90,7 @@ class Daemon:
         # Not before: killed here, the next start still finds them.
         held.record(str(settings.socket))
         self._scheduler = self._start_scheduler(journal)
-        self._server = self._start_server(reader, listener)
+        self._start_server(reader, listener)
         self._heart = Heart(self._supervisor, self._inbox, self._server, self._executor, self._mail.put)
         self._announce()
 
@@ -108,6 +113,7 @@ class Daemon:
         self._executor = Executor(self._inbox.report, task_output, settings)
         self._executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, self._executor, self._config)
+        scheduler.metrics = self._metrics
         scheduler.on_end = lambda: self._mail.put(self._scheduler_ended)
         if self._supervisor.enabled:
             scheduler.on_status = self._status_changed
@@ -115,26 +121,48 @@ class Daemon:
         scheduler.wait_started()
         return scheduler
 
-    def _start_server(self, reader: Reader, listener: socket.socket) -> Server:
+    def _start_server(self, reader: Reader, listener: socket.socket) -> None:
         limits = self._config.limits
+        room = WaitingRoom(limits.waiters)
         services = Services(
             inbox=self._inbox,
             reader=reader,
             config=lambda: self._config,
             status=lambda: self._scheduler.status,
-            waiting_room=WaitingRoom(limits.waiters),
+            waiting_room=room,
             reload=self._reload_for_request,
             limits=lambda handler: applied(handler, self._controllers),
+            metrics=self._metrics,
+            sources=self._sources(reader, room),
         )
-        server = Server(
+        # Kept before it starts: the first request may ask for its figures.
+        self._server = Server(
             create_app(services),
             listener,
             ServerSettings(
                 connections=limits.connections, waiting_threads=limits.waiters, body=max(limits.body, limits.bulk_body)
             ),
         )
-        server.start()
-        return server
+        self._server.start()
+
+    def _sources(self, reader: Reader, room: WaitingRoom) -> Sources:
+        return Sources(
+            journal=self._config.daemon.state_directory / JOURNAL_FILE,
+            tasks=self._tasks,
+            paused=lambda: {name: state is QueueState.PAUSED for name, state in reader.queues().items()},
+            oldest=lambda: {name: time.time() - at / MICROSECONDS for name, at in reader.oldest_waiting().items()},
+            sequence=lambda: self._inbox.feed.number,
+            connections=lambda: self._server.connections,
+            waiting=lambda: room.taken,
+            threads=lambda: self._server.threads,
+        )
+
+    def _tasks(self) -> dict[tuple[str, str], int]:
+        """Any thread: the tasks that are not finished, by queue and state."""
+        found = self._scheduler.status.queues
+        queues = {*self._config.queues, *(queue for queue, _ in found)}
+        states = [state for state in State if not state.final]
+        return {(queue, state.value): found.get((queue, state), 0) for queue in queues for state in states}
 
     def _catch_signals(self, stack: ExitStack) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -32,6 +32,8 @@ def test_files_are_where_debian_wants_them(deb: Path) -> None:
     assert {
         "/usr/bin/taskd",
         "/usr/lib/systemd/system/taskd.service",
+        "/usr/lib/systemd/system/taskd-metrics.service",
+        "/usr/lib/systemd/system/taskd-metrics.timer",
         "/usr/lib/sysusers.d/taskd-runner.conf",
         "/usr/lib/python3/dist-packages/taskd/journal/schema.sql",
         "/etc/taskd/taskd.toml",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import cast
 
@@ -15,6 +15,7 @@ from ..config import Config, Handler
 from ..errors import Draining, TooManyWaiters
 from ..inbox import Inbox
 from ..journal import Reader
+from ..metrics import Metrics, Sources
 from ..scheduler import Status
 from ..synchronizer import JobsSynchronizer
 
@@ -23,6 +24,7 @@ class WaitingRoom:
     """Places for requests that wait: they can never take the server's last threads."""
 
     def __init__(self, places: int) -> None:
+        self._most = places
         self._places = threading.BoundedSemaphore(places)
 
     def enter(self) -> Place:
@@ -30,6 +32,11 @@ class WaitingRoom:
         if not self._places.acquire(blocking=False):
             raise TooManyWaiters
         return Place(self._places.release)
+
+    @property
+    def taken(self) -> int:
+        """Any thread: how many places are taken."""
+        return self._most - self._places._value
 
 
 class Place(AbstractContextManager["Place"]):
@@ -65,6 +72,9 @@ class Services:
     reload: Callable[[], None]
     #: How each limit of a handler is kept.
     limits: Callable[[Handler], Mapping[str, str]]
+    #: What is counted, and what is asked of others at a scrape.
+    metrics: Metrics = field(default_factory=Metrics)
+    sources: Sources = Sources()
 
 
 def services() -> Services:

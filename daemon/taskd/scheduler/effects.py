@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..config import Config
+from ..config import Handler
 from ..errors import (
     Draining,
     JournalFull,
@@ -54,11 +54,20 @@ _REFUSALS: dict[str, type[TaskdError]] = {
 class Effects:
     """What is done to the world."""
 
-    def __init__(self, inbox: Inbox, journal: Journal, executor: Attempts, config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        journal: Journal,
+        executor: Attempts,
+        handler: Callable[[str], Handler | None],
+        changed: Callable[[Task, Outcome | None], None],
+    ) -> None:
+        """`handler` finds one by its name, `changed` is told of every new state."""
         self._inbox = inbox
         self._journal = journal
         self._executor = executor
-        self._config = config
+        self._handler = handler
+        self._changed = changed
         #: Events that go first in the next turn: what was read for the core, and what could not be committed.
         self.pending: list[Event] = []
 
@@ -125,11 +134,12 @@ class Effects:
     def _announce(self, changed: Changed) -> None:
         task, outcome = changed.task, changed.outcome
         task_changed(task, outcome)
+        self._changed(task, outcome)
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))
 
     def _launch(self, task: Task) -> None:
-        handler = self._config().handlers.get(task.spec.handler)
+        handler = self._handler(task.spec.handler)
         if handler is not None:
             self._executor.launch(task, handler)
             return

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..config import Config
+from ..config import Config, Handler
 from ..core import Core
 from ..errors import Draining
 from ..events import (
@@ -32,7 +32,8 @@ from ..events import (
 )
 from ..inbox import ANSWER, Inbox, Item, Order, Ticket
 from ..journal import CommitFailed, Journal, Retention
-from ..task import Outcome, Reason, State
+from ..metrics import Metrics
+from ..task import Outcome, Reason, State, Task
 from ..values import MICROSECONDS
 from .base import Attempts, Clock, Scheduler, Status
 from .effects import Effects, refusal_of_disk
@@ -68,7 +69,7 @@ class FifoScheduler(Scheduler):
         self._executor = executor
         self._config = config
         self._clock = clock or Clock()
-        self._effects = Effects(inbox, journal, executor, lambda: self._config)
+        self._effects = Effects(inbox, journal, executor, self._handler, self._changed)
         #: Orders that are not done with all of their tasks.
         self._orders: list[Order] = []
         self._failures = 0
@@ -76,6 +77,8 @@ class FifoScheduler(Scheduler):
         self._prune_at: float = 0.0
         #: How far the wall clock is before the one that nobody sets, in microseconds.
         self._offset = self._clock.offset()
+        #: Told of commits and changes; set it before start().
+        self.metrics = Metrics()
         #: Called on this thread when `status` has changed.
         self.on_status: Callable[[], None] = lambda: None
 
@@ -136,6 +139,12 @@ class FifoScheduler(Scheduler):
     def handle(self) -> None:
         """Take what is in the inbox, or wait for it; decide, commit, carry out."""
         self._iterate(self._inbox.take(self._patience(), GROUP))
+
+    def _handler(self, name: str) -> Handler | None:
+        return self._config.handlers.get(name)
+
+    def _changed(self, task: Task, outcome: Outcome | None) -> None:
+        self.metrics.changed(task, outcome)
 
     def _iterate(self, items: Sequence[Item]) -> None:
         events = [*self._clock_events(), *self._effects.pending, *self._events(items)]
@@ -227,11 +236,14 @@ class FifoScheduler(Scheduler):
                 # An iteration is a sign of life only if it has reached the journal.
                 self._journal.touch()
                 return True
+            began = self._clock.monotonic()
             self._journal.commit(turn)
+            self.metrics.committed(turn.now, self._clock.monotonic() - began)
         except CommitFailed as error:
             if not self._failures:
                 log.error("the journal cannot be written: %s; trying again every %g s", error, RETRY)
             self._failures += 1
+            self.metrics.commit_failed()
             self._undo(error, events)
             return False
         if self._failures:

@@ -16,7 +16,7 @@ import pytest
 from fakes import FAILURE, PATIENCE, SUCCESS, FakeClock, Site, config, disk_error, handler, problem
 from helpers import eventually
 from taskd import __version__
-from taskd.config import BatchItem, BatchSettings, Handler, Limits, Queue
+from taskd.config import Access, BatchItem, BatchSettings, Handler, Limits, Queue
 from taskd.errors import ConfigError
 from taskd.task import Outcome, Reason
 
@@ -110,8 +110,9 @@ def test_a_delay_is_counted_from_now(site: Site) -> None:
     assert site.post("/task?run_at=1970-01-01T00:00:00Z", 1).get_json()["state"] == "queued"
 
 
-def test_the_submitter_is_who_the_kernel_says(site: Site) -> None:
+def test_the_submitter_is_who_the_kernel_says(sites: Sites) -> None:
     """Process, user and group as the socket knows them; unknown is null."""
+    site = sites(config(access=Access(submit=("4000000000",))))
     peer = {"taskd.peer": (4242, os.getuid(), 77)}
     task = site.post("/task", 1, environ_base=peer).get_json()
     name = pwd.getpwuid(os.getuid()).pw_name

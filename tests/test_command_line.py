@@ -58,6 +58,22 @@ def test_finds_a_good_configuration_good(tmp_path: Path) -> None:
     assert checked.stderr == "warning: handlers.a.command: there is no executable /nonexistent/a\n"
 
 
+def test_notes_names_that_match_nobody(tmp_path: Path) -> None:
+    """--check-config tells of users and groups that are not there; it is no mistake, as they may come."""
+    file = tmp_path / "taskd.toml"
+    file.write_text(
+        '[access]\nread = ["root", "no-such-user"]\n[handlers.a]\ncommand = ["/bin/true"]\nallow = ["%no-such-group"]\n'
+    )
+    checked = command("--check-config", "--config", str(file))
+    assert (checked.returncode, checked.stderr.splitlines()) == (
+        0,
+        [
+            "note: access.read: there is no user no-such-user on this host; the name matches nobody",
+            "note: handlers.a.allow: there is no group no-such-group on this host; the name matches nobody",
+        ],
+    )
+
+
 def test_explains_every_mistake_in_a_configuration(tmp_path: Path) -> None:
     """--check-config names file, key and the nearest known key of all mistakes at once; a start says the same."""
     file, more = tmp_path / "taskd.toml", tmp_path / "conf.d" / "more.toml"

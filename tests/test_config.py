@@ -11,6 +11,7 @@ import pytest
 
 from taskd.config import (
     SHIPPED,
+    Access,
     BatchSettings,
     Config,
     DaemonSettings,
@@ -89,6 +90,7 @@ def test_every_setting_of_a_handler_is_read(write: Write) -> None:
         [handlers.x]
         command = ["/bin/x", "{b}{a}"]
         description = "an x"
+        allow = ["ada", "%staff"]
         queue = "q"
         timeout = "1m"
         kill_after = 2
@@ -113,6 +115,7 @@ def test_every_setting_of_a_handler_is_read(write: Write) -> None:
         backoff=0.01, backoff_max=1.0, retry_failures=False, requeue_interrupted=False, queue="q", max_attempts=4
     )
     assert (x.queue, x.timeout, x.kill_after, x.retries, x.result, x.allow_dash) == ("q", 60, 2, 3, "json", True)
+    assert x.allow == ("ada", "%staff")
     assert x.working_directory == Path("/tmp")
     assert (y.function, y.python_path, y.worker_tasks, y.worker_idle) == ("acme.reports:build", ("/opt/acme",), 5, 1)
 
@@ -174,6 +177,10 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
         ("[limits]\nwaiters = 0", "limits.waiters must be a whole number from 1 to 30000"),
         ("[limits]\nwaiters = true", "limits.waiters must be a whole number"),
         ('[limits]\nkeep_finished = "0s"', "limits.keep_finished must be longer than 0"),
+        ("[acces]", 'acces is no table; did you mean "access"?'),
+        ('[access]\nread = "ada"', 'access.read must be a list of users such as "ada" and groups such as "%staff"'),
+        ("[access]\nwrite = []", "access.write is unknown"),
+        ('[handlers.log]\nallow = ["a b:"]', "handlers.log.allow must be a list of users"),
         ("[queues.x]\nconcurrency = 1.5", "queues.x.concurrency must be a whole number"),
         ('[queues."a b"]', "queues.a b has a name with other than letters"),
         ("[handlers.x]", "handlers.x needs either a command or a function"),
@@ -229,7 +236,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert mistakes(tmp_path / "none.toml") == ["none.toml: cannot be read: No such file or directory"]
 
 
-@pytest.mark.parametrize("kind", [DaemonSettings, Limits, Queue, Handler, BatchSettings])
+@pytest.mark.parametrize("kind", [DaemonSettings, Limits, Access, Queue, Handler, BatchSettings])
 def test_every_setting_is_explained(kind: type) -> None:
     """A setting without a word about it cannot be added."""
     for field in dataclasses.fields(kind):

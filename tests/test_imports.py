@@ -31,10 +31,11 @@ TABLE: dict[str, str] = {
     "metrics": "task values",
     "scheduler": "config core events errors inbox journal log metrics synchronizer task values",
     "executor": "config task errors template values",
-    "api": "config errors events inbox journal metrics options scheduler shown synchronizer task template values",
+    "api": "config errors events inbox journal metrics options scheduler shown synchronizer task template users values",
     "server": "errors",
     "supervisor": "",
     "local": "errors",
+    "users": "",
     # Runs in worker processes, where it writes JSON as the daemon does.
     "shipped": "values",
     "heart": "errors executor inbox server supervisor",

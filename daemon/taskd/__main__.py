@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import faulthandler
 import os
 import shutil
@@ -14,13 +15,14 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from . import __version__
-from .config import Config, Handler, load
+from .config import Access, Config, Handler, load
 from .errors import ConfigError, JournalError, StartError
 from .executor.cgroup import controllers
 from .executor.limits import applied, search_path
 from .journal import JOURNAL_FILE, backup, check
 from .local import post
 from .log import set_up
+from .users import unknown
 
 SYSTEM_CONFIG = Path("/etc/taskd/taskd.toml")
 
@@ -126,9 +128,22 @@ def _check_config(config: Config) -> int:
     for handler in config.handlers.values():
         for warning in _warnings(handler):
             print(f"warning: handlers.{handler.name}.{warning}", file=sys.stderr)
+    for note in _notes(config):
+        print(f"note: {note}", file=sys.stderr)
     files = ", ".join(map(str, config.files)) or "no file, the shipped defaults"
     print(f"the configuration is good: {files}; {len(config.handlers)} handlers, {len(config.queues)} queues")
     return 0
+
+
+def _notes(config: Config) -> Iterator[str]:
+    """Names in the files that match nobody here, which may be meant so."""
+    named = {f"access.{name}": names for name, names in dataclasses.asdict(config.access).items()}
+    named |= {f"handlers.{handler.name}.allow": handler.allow for handler in config.handlers.values()}
+    for key, names in named.items():
+        # What is shipped is no news to those who run a taskd of their own.
+        for name in unknown(names) if names != Access().submit else ():
+            kind = "group" if name.startswith("%") else "user"
+            yield f"{key}: there is no {kind} {name.removeprefix('%')} on this host; the name matches nobody"
 
 
 def _warnings(handler: Handler) -> Iterator[str]:

@@ -133,6 +133,12 @@ class Forbidden(RequestError):
     status = HTTPStatus.FORBIDDEN
 
 
+class HandlerForbidden(Forbidden):
+    """You may not run this handler; its `allow` names who may."""
+
+    code = "handler_forbidden"
+
+
 class NotFound(RequestError):
     """There is nothing at this path; GET / lists what there is."""
 

@@ -19,6 +19,7 @@ DEBIAN = TOP / "packaging/debian"
 TABLES = {
     "daemon": config.DaemonSettings,
     "limits": config.Limits,
+    "access": config.Access,
     "queues": config.Queue,
     "handlers": config.Handler,
     "batches": config.BatchSettings,
@@ -29,6 +30,7 @@ EXAMPLES = {
     "command",
     "function",
     "description",
+    "allow",
     "queue",
     "timeout",
     "concurrency",
@@ -69,7 +71,7 @@ def test_shipped_configuration_shows_every_key(uncommented: Path, table: str) ->
 def test_shipped_configuration_shows_the_defaults(uncommented: Path) -> None:
     """A value shown in the installed configuration is the default, unless it is plainly an example."""
     loaded = config.load(uncommented)
-    shown = [loaded.daemon, loaded.limits, loaded.handlers["thumbnail"], loaded.handlers["report"]]
+    shown = [loaded.daemon, loaded.limits, loaded.access, loaded.handlers["thumbnail"], loaded.handlers["report"]]
     for settings in [*shown, loaded.batches["default"]]:
         for key, default in keys(type(settings)).items():
             assert key in EXAMPLES or getattr(settings, key) == default, key

@@ -10,7 +10,7 @@ from flask import Response
 from .. import __version__
 from ..config import Handler
 from ..errors import Draining, JournalUnavailable, NotReady
-from .access import Right
+from .access import Right, caller
 from .routes import Route, route, routes
 from .services import services
 from .tasks import answer
@@ -53,6 +53,7 @@ def _handler_json(handler: Handler) -> dict[str, Any]:
         "on_interrupt": handler.on_interrupt,
         "fields": handler.fields,
         "limits": dict(services().limits(handler)),
+        "allowed": caller().may_run(handler),
         "default": handler.name == services().config().daemon.default_handler,
     }
 

@@ -1,17 +1,25 @@
-"""Who asks, and what they may: the peer's credentials, as the kernel gave them to the server, and their rights."""
+"""Who asks, and what they may: the peer's credentials, as the kernel gave them to the server, and their rights.
+
+Rights come from [access] as it is when the request is served. Root and the user that the daemon runs as may do
+everything; so may what did not come through our server, which only the daemon's own process can.
+"""
 
 from __future__ import annotations
 
-import functools
 import os
-import pwd
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import cast
 
-from flask import request
+from flask import g, request
 
-from ..errors import Forbidden
+from ..config import Access, Handler
+from ..errors import BatchNotFound, Forbidden, HandlerForbidden, TaskNotFound
+from ..journal import Record
 from ..task import Submitter
+from ..users import matches, name_of
+from .services import services
 
 
 class Right(StrEnum):
@@ -23,6 +31,7 @@ class Right(StrEnum):
     MEMBER = "member"
     READ = "read"
     SUBMIT = "submit"
+    #: Brings all the others with it.
     ADMIN = "admin"
 
 
@@ -32,29 +41,83 @@ class Caller:
 
     submitter: Submitter
     rights: frozenset[Right]
+    groups: frozenset[int] = frozenset()
 
     def demand(self, right: Right) -> None:
         """Raise Forbidden without this right."""
         if right not in self.rights:
-            raise Forbidden(f"this takes the right to {right}, which you do not have")
+            raise Forbidden(f"this takes the right {right}; [access] in the configuration says who has it")
+
+    def demand_handler(self, handler: Handler) -> None:
+        """Raise HandlerForbidden where this handler is for others."""
+        if not self.may_run(handler):
+            name = handler.name
+            raise HandlerForbidden(f'the handler "{name}" is not for you; handlers.{name}.allow says who may run it')
+
+    def may_run(self, handler: Handler) -> bool:
+        """Tell whether tasks of this handler may be handed in."""
+        uid = self.submitter.uid
+        return not handler.allow or uid is None or _owns(uid) or matches(handler.allow, uid, self.groups)
+
+    def may_see(self, uid: int | None) -> bool:
+        """Tell whether what the user `uid` handed in may be looked at."""
+        return Right.READ in self.rights or self._is(uid)
+
+    def may_steer(self, uid: int | None) -> bool:
+        """Tell whether what the user `uid` handed in may be cancelled, retried and the like."""
+        return Right.ADMIN in self.rights or (Right.SUBMIT in self.rights and self._is(uid))
+
+    def _is(self, uid: int | None) -> bool:
+        return uid is not None and uid == self.submitter.uid
 
 
 def caller() -> Caller:
     """Who sent this request."""
-    by = submitter()
-    rights = frozenset(Right) if by.uid in (None, 0, os.geteuid()) else frozenset(Right) - {Right.ADMIN}
-    return Caller(by, rights)
+    if "taskd_caller" not in g:
+        g.taskd_caller = _caller(services().config().access)
+    return cast(Caller, g.taskd_caller)
 
 
 def submitter() -> Submitter:
-    """Who sent this request; unknown where it did not come through our server."""
+    """The same, as it is kept with a task; unknown where it did not come through our server."""
+    return caller().submitter
+
+
+def _caller(access: Access) -> Caller:
     pid, uid, gid = request.environ.get("taskd.peer", (None, None, None))
-    return Submitter(uid, gid, pid, None if uid is None else _user(uid))
+    if uid is None:
+        return Caller(Submitter(), frozenset(Right))
+    more: Callable[[], tuple[int, ...]] = request.environ.get("taskd.peer_groups", tuple)
+    groups = frozenset({gid, *more()})
+    return Caller(Submitter(uid, gid, pid, name_of(uid)), _rights(uid, groups, access), groups)
 
 
-@functools.lru_cache(maxsize=256)
-def _user(uid: int) -> str | None:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return None
+def _rights(uid: int, groups: frozenset[int], access: Access) -> frozenset[Right]:
+    if _owns(uid) or matches(access.admin, uid, groups):
+        return frozenset(Right)
+    named = {Right.READ: access.read, Right.SUBMIT: access.submit}
+    held = {right for right, names in named.items() if matches(names, uid, groups)}
+    return frozenset({Right.ANYONE, Right.MEMBER, *held} if held else {Right.ANYONE})
+
+
+def _owns(uid: int) -> bool:
+    """Whether it is root, or the user that the daemon runs as."""
+    return uid in (0, os.geteuid())
+
+
+def visible_task(task_id: int) -> Record:
+    """The task, if the caller may see it; raises TaskNotFound, which does not tell others' tasks from none."""
+    record = services().reader.record(task_id)
+    if not caller().may_see(record.task.submitter.uid):
+        raise TaskNotFound(f"there is no task {task_id}; finished tasks are forgotten after limits.keep_finished")
+    return record
+
+
+def visible_batch(batch_id: int) -> list[Record]:
+    """The tasks of the batch, likewise; raises BatchNotFound."""
+    records = services().reader.records(batch_id)
+    # One that has no tasks any more is nobody's.
+    owners = {record.task.submitter.uid for record in records} or {None}
+    if not all(map(caller().may_see, owners)):
+        raise BatchNotFound(f"there is no batch {batch_id}; finished ones are forgotten after limits.keep_finished")
+    return records

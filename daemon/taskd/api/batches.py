@@ -17,7 +17,7 @@ from ..shown import task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Batch
 from ..values import dump_json, format_time, nearest
-from .access import Right, submitter
+from .access import Right, submitter, visible_batch
 from .intake import BATCH, JSON, NDJSON, specs_of
 from .routes import Answer, route
 from .services import Services, released_by_disconnect, services, watching
@@ -157,10 +157,11 @@ def get_batch(options: Mapping[str, Any], batch_id: int) -> Response:
     """One batch, with its tasks"""
     at = services()
     wait = options.get("wait")
-    batch = at.reader.batch(batch_id)
+    batch, records = at.reader.batch(batch_id), visible_batch(batch_id)
     if wait and (unfinished := at.reader.unfinished(batch_id)):
         _wait_for(batch_id, unfinished, wait)
-    return answer(_batch_json(batch, at.reader.records(batch_id)))
+        records = at.reader.records(batch_id)
+    return answer(_batch_json(batch, records))
 
 
 def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:

@@ -24,6 +24,7 @@ from ..options import TASK_OPTIONS, Option, read_options
 from ..task import Spec
 from ..template import expand
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
+from .access import caller
 
 JSON = "application/json"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -112,6 +113,7 @@ def specs_of(items: Any, config: Config) -> list[Spec]:
 def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
     """Fill in the handler's defaults, and see that the payload fits it; raises RequestError."""
     handler = _handler(options.get("handler", config.daemon.default_handler), config)
+    caller().demand_handler(handler)
     text = _payload_text(payload)
     if len(text) * 4 > config.limits.body and len(text.encode()) > config.limits.body:
         raise BodyTooLarge(f"the payload has {len(text.encode())} bytes; limits.body allows {config.limits.body}")

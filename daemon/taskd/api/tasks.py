@@ -9,6 +9,7 @@ from flask import Response
 
 from ..errors import (
     Draining,
+    HandlerForbidden,
     JournalFull,
     JournalUnavailable,
     NotReady,
@@ -25,13 +26,20 @@ from ..shown import attempts_json, task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Task
 from ..values import dump_json
-from .access import Right, submitter
+from .access import Right, submitter, visible_task
 from .intake import PAYLOAD, TASKS, spec_of, specs_of
 from .routes import Answer, route
 from .services import released_by_disconnect, services, watching
 
 #: What can be wrong with handing tasks in, besides what is wrong with the request.
-INTAKE: tuple[type[RequestError], ...] = (UnknownHandler, QueueFull, Draining, JournalFull, JournalUnavailable)
+INTAKE: tuple[type[RequestError], ...] = (
+    HandlerForbidden,
+    UnknownHandler,
+    QueueFull,
+    Draining,
+    JournalFull,
+    JournalUnavailable,
+)
 #: What can be wrong with waiting.
 WAITING: tuple[type[RequestError], ...] = (TooManyWaiters, NotReady)
 
@@ -102,7 +110,7 @@ def get_task(options: Mapping[str, Any], task_id: int) -> Response:
     """One task, with its attempts"""
     at = services()
     wait = options.get("wait")
-    record = at.reader.record(task_id)
+    record = visible_task(task_id)
     if wait and not record.task.state.final:
         _wait_for(task_id, wait)
         record = at.reader.record(task_id)

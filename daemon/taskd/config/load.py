@@ -14,9 +14,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..values import MAX_DEPTH, check_depth, nearest
-from .tables import SHIPPED, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
+from .tables import SHIPPED, Access, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
 
-_TABLES: Mapping[str, type[Any]] = {"daemon": DaemonSettings, "limits": Limits}
+_TABLES: Mapping[str, type[Any]] = {"daemon": DaemonSettings, "limits": Limits, "access": Access}
 _NAMED_TABLES: Mapping[str, type[Any]] = {"queues": Queue, "handlers": Handler, "batches": BatchSettings}
 
 

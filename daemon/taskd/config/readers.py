@@ -6,6 +6,7 @@ that completes the sentence "KEY …", as the readers in `values` do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 from ..options import TASK_OPTIONS, Read
 from ..template import Template
 from ..values import dump_json, nearest, read_duration, read_size
+
+#: A user, or "%" and a group, by name or number; names of directory services have "\\", "@" and blanks too.
+_USER = re.compile(r"%?\w[\w.@\\ -]*\$?")
 
 
 def text(value: object) -> str:
@@ -125,6 +129,13 @@ def names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list of names")
     return tuple(text(item) for item in value)
+
+
+def users(value: object) -> tuple[str, ...]:
+    """Read a list of users, and of groups with a "%" before; a number is an id."""
+    if not isinstance(value, list) or not all(isinstance(name, str) and _USER.fullmatch(name) for name in value):
+        raise ValueError('must be a list of users such as "ada" and groups such as "%staff", or their numbers as text')
+    return tuple(value)
 
 
 @dataclass(frozen=True, slots=True)

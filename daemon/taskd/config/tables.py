@@ -58,6 +58,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """[access]: users and "%groups" who may do what; root and the user that taskd runs as may do everything."""
+
+    read: tuple[str, ...] = _key(readers.users, (), "see everyone's tasks, not only their own")
+    submit: tuple[str, ...] = _key(readers.users, ("%taskd",), "hand in tasks, and see and steer their own")
+    admin: tuple[str, ...] = _key(
+        readers.users, (), "all of that, steer everyone's tasks, and have the files read again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """[queues.NAME]: a line of tasks."""
 
@@ -76,6 +87,7 @@ class Handler:
     )
     function: str = _key(readers.function, "", '"module:function", called with the payload in a worker process')
     description: str = _key(readers.text, "", "for people: shown by GET /handlers")
+    allow: tuple[str, ...] = _key(readers.users, (), 'users and "%groups" who may run it; by default everyone')
     queue: str = _key(readers.text, "default", "the queue its tasks wait in")
     timeout: float | None = _key(readers.positive_duration, None, "how long an attempt may take; by default for ever")
     kill_after: float = _key(read_duration, 5.0, "from SIGTERM to SIGKILL when an attempt is ended")
@@ -157,6 +169,7 @@ class Config:
 
     daemon: DaemonSettings = DaemonSettings()
     limits: Limits = Limits()
+    access: Access = Access()
     queues: Mapping[str, Queue] = dataclasses.field(default_factory=dict)
     handlers: Mapping[str, Handler] = dataclasses.field(default_factory=dict)
     batches: Mapping[str, BatchSettings] = dataclasses.field(default_factory=dict)

@@ -342,7 +342,7 @@ def test_a_batch_is_found_again(site: Site, threads: ThreadPoolExecutor) -> None
     waiting = threads.submit(site.post, "/run-tasks", [{"payload": 1}, {"payload": 2}])
     tasks = [site.rig.executor.next(), site.rig.executor.next()]
     batch = site.get("/batches/1").get_json()
-    keys = ["id", "state", "count", "counts", "submitted_at", "max_parallel", "fail_fast", "tasks"]
+    keys = ["id", "state", "count", "counts", "submitted_at", "max_parallel", "fail_fast", "on_finish", "tasks"]
     assert list(batch) == keys
     assert (batch["state"], batch["count"], batch["counts"]) == ("running", 2, {"running": 2})
     assert site.get("/batches/1?wait=10ms").get_json()["state"] == "running"

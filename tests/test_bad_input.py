@@ -374,7 +374,7 @@ def test_an_unknown_id_is_answered_with_404(site: Site, path: str, code: str, nu
     [
         ("GET", "/task", "OPTIONS, POST"),
         ("PUT", "/task", "OPTIONS, POST"),
-        ("DELETE", "/tasks/1", "GET, HEAD, OPTIONS"),
+        ("PUT", "/tasks/1", "DELETE, GET, HEAD, OPTIONS"),
         ("PATCH", "/run-tasks", "GET, HEAD, OPTIONS, POST"),
         ("POST", "/", "GET, HEAD, OPTIONS"),
         ("BREW", "/health", "GET, HEAD, OPTIONS"),

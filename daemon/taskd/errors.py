@@ -158,6 +158,12 @@ class BatchNotFound(NotFound):
     code = "batch_not_found"
 
 
+class QueueNotFound(NotFound):
+    """There is no such queue; GET /queues lists them."""
+
+    code = "queue_not_found"
+
+
 class UnknownHandler(NotFound):
     """There is no handler of that name; GET /handlers lists them."""
 
@@ -239,6 +245,13 @@ class NotUnique(Conflict):
     """A task like it is not finished yet; nothing was taken. Add join=1 to wait for that one instead."""
 
     code = "not_unique"
+
+
+class Forgotten(RequestError):
+    """What this key was accepted as has been forgotten since; nothing was taken."""
+
+    code = "forgotten"
+    status = HTTPStatus.GONE
 
 
 class KeyReused(RequestError):

@@ -192,6 +192,7 @@ def _place(value: object) -> int | str:
 
 _LABEL = text(MAX_LABEL, "a text of one's own, to find it by")
 _ID = whole(1, MAX_ID, "an id")
+_NAME = text(MAX_LABEL, "a name")
 
 #: Every option of a task.
 TASK_OPTIONS: Mapping[str, Option] = {
@@ -203,19 +204,21 @@ TASK_OPTIONS: Mapping[str, Option] = {
     "run_at": moment("not before this time"),
     "timeout": duration("how long an attempt may take; by default the handler's", _longer_than_nothing),
     "retries": whole(0, MAX_RETRIES, "how often a failed attempt is tried again; by default the handler's"),
+    "backoff": duration("the wait before the first retry, doubling with each; by default the handler's"),
+    "expires": deadline("not started by then, it fails with reason expired"),
+    "unique": choice(
+        ("handler", "payload"), "refuse it while one of the same handler, or with the same payload too, is not finished"
+    ),
+    "depends_on": Option(
+        _list_of(_ID.read, "ids", MAX_LIST),
+        {"type": "array", "items": _ID.schema, "minItems": 1, "maxItems": MAX_LIST, "uniqueItems": True},
+        "starts when these have succeeded; fails with reason dependency when one of them cannot",
+        _parse_wholes,
+    ),
 }
 
 # What tasks and lists of tasks can further be asked for.
-EXPIRES = deadline("not started by then, it fails with reason expired")
-BACKOFF = duration("the wait before the first retry, doubling with each; by default the handler's")
-UNIQUE = choice(("handler", "payload"), "refuse it while one with the same handler, or payload too, is live")
-JOIN = flag("answer with that live task instead of refusing")
-DEPENDS_ON = Option(
-    _list_of(_ID.read, "ids", MAX_LIST),
-    {"type": "array", "items": _ID.schema, "minItems": 1, "maxItems": MAX_LIST, "uniqueItems": True},
-    "starts when these have succeeded; fails with reason dependency when one of them cannot",
-    _parse_wholes,
-)
+JOIN = flag("answer with the task that `unique` forbids another beside, instead of refusing")
 AFTER = Option(
     _list_of(_place, "items", MAX_LIST),
     {
@@ -228,6 +231,8 @@ AFTER = Option(
     "starts when these items of the same request have succeeded, each by its index, from 0, or its label",
     _parse_wholes,
 )
+#: Every option of a task among others.
+ITEM_OPTIONS: Mapping[str, Option] = {**TASK_OPTIONS, "after": AFTER}
 KEY = replace(
     text(MAX_LABEL, "the same key with the same request is answered as the first was, and nothing is taken twice"),
     header="Idempotency-Key",
@@ -235,7 +240,7 @@ KEY = replace(
 WAIT = duration("how long to wait for the end before answering with what is known")
 STATES = choices(State, "only those in one of these states")
 LIMIT = whole(1, 1000, "how many at most")
-CURSOR = text(500, "goes on where the answer that had this cursor ended")
+CURSOR = whole(1, MAX_ID, "goes on where the answer that had this cursor ended")
 TAIL = whole(0, 1_000_000, "only so many of the last lines")
 
 #: Every option of a batch. Its timeout bounds the waiting, not the tasks.
@@ -243,6 +248,12 @@ BATCH_OPTIONS: Mapping[str, Option] = {
     "timeout": duration("how long to wait for the tasks, which go on; by default for all"),
     "max_parallel": whole(1, 1_000_000, "attempts of this batch at a time"),
     "fail_fast": flag("whether a failure cancels the tasks not yet started"),
+    "on_finish": Option(
+        _list_of(_NAME.read, "names", MAX_LIST),
+        {"type": "array", "items": _NAME.schema, "minItems": 1, "maxItems": MAX_LIST, "uniqueItems": True},
+        "handlers that are run when all of it is over, with what it came to as their payload",
+        _parse_list,
+    ),
 }
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .task import Attempt, Batch, Outcome, State, Submitter, Task
 from .values import dump_json, format_time
+
+#: Every field of a task, in this order.
+TASK_FIELDS = (
+    *("id", "state", "handler", "queue", "priority", "label", "batch", "payload", "submitted_by", "submitted_at"),
+    *("not_before", "started_at", "finished_at", "attempt", "max_attempts", "expires", "unique", "depends_on"),
+    *("origin", "schedule", "cancelling", "result", "error", "exit_status", "signal", "output"),
+)
 
 
 def task_json(task: Task, outcome: Outcome | None) -> dict[str, Any]:
@@ -82,6 +89,20 @@ def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
         }
         for attempt in attempts
     ]
+
+
+def batch_json(batch: Batch, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Show a batch, with its tasks counted by state."""
+    return {
+        "id": batch.id,
+        "state": "finished" if all(State(state).final for state in counts) else "running",
+        "count": batch.count,
+        "counts": dict(counts),
+        "submitted_at": format_time(batch.submitted_at),
+        "max_parallel": batch.max_parallel,
+        "fail_fast": batch.fail_fast,
+        "on_finish": list(batch.on_finish),
+    }
 
 
 def task_outcome(task: Task, outcome: Outcome | None) -> str:

@@ -17,7 +17,7 @@ from flask import g, request
 from ..config import Access, Handler
 from ..errors import BatchNotFound, Forbidden, HandlerForbidden, TaskNotFound
 from ..journal import Record
-from ..task import Submitter
+from ..task import Batch, Submitter
 from ..users import matches, name_of
 from .services import services
 
@@ -67,6 +67,16 @@ class Caller:
         """Tell whether what the user `uid` handed in may be cancelled, retried and the like."""
         return Right.ADMIN in self.rights or (Right.SUBMIT in self.rights and self._is(uid))
 
+    @property
+    def owner_of_visible(self) -> int | None:
+        """Whose tasks may be looked at; None is anybody's."""
+        return None if Right.READ in self.rights else self.submitter.uid
+
+    @property
+    def owner_of_steerable(self) -> int | None:
+        """Whose tasks may be acted on; None is anybody's."""
+        return None if Right.ADMIN in self.rights else self.submitter.uid
+
     def _is(self, uid: int | None) -> bool:
         return uid is not None and uid == self.submitter.uid
 
@@ -113,11 +123,9 @@ def visible_task(task_id: int) -> Record:
     return record
 
 
-def visible_batch(batch_id: int) -> list[Record]:
-    """The tasks of the batch, likewise; raises BatchNotFound."""
-    records = services().reader.records(batch_id)
-    # One that has no tasks any more is nobody's.
-    owners = {record.task.submitter.uid for record in records} or {None}
-    if not all(map(caller().may_see, owners)):
+def visible_batch(batch_id: int) -> Batch:
+    """The batch, likewise; raises BatchNotFound."""
+    batch = services().reader.batch(batch_id)
+    if not caller().may_see(batch.uid):
         raise BatchNotFound(f"there is no batch {batch_id}; finished ones are forgotten after limits.keep_finished")
-    return records
+    return batch

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flask import Response, request
 
 from ..errors import BatchNotFound, NotFound, ValidationFailed
-from ..events import Submit
-from ..journal import Reader, Record
-from ..options import BATCH_OPTIONS, MAX_LABEL, WAIT, read_options, text
-from ..shown import task_json
-from ..synchronizer import JobsSynchronizer
-from ..task import Batch
-from ..values import dump_json, format_time, nearest
+from ..events import Accepted, Submit
+from ..journal import Reader
+from ..options import BATCH_OPTIONS, KEY, MAX_LABEL, WAIT, read_options, text
+from ..shown import batch_json, task_json
+from ..synchronizer import Finished, JobsSynchronizer
+from ..values import dump_json, nearest
 from .access import Right, submitter, visible_batch
-from .intake import BATCH, JSON, NDJSON, specs_of
+from .intake import BATCH, JSON, NDJSON, handler_of, specs_of
+from .once import REPLAYED, demand_remembered, key_of
 from .routes import Answer, route
 from .services import Services, released_by_disconnect, services, watching
 from .tasks import INTAKE, WAITING, answer
@@ -38,7 +38,7 @@ _RAN = Answer(
 @route(
     "POST /run-tasks",
     right=Right.SUBMIT,
-    query=BATCH_OPTIONS,
+    query={**BATCH_OPTIONS, "key": KEY},
     body=BATCH,
     answers={200: _RAN},
     problems=(*INTAKE, *WAITING),
@@ -54,7 +54,11 @@ def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
 @route(
     "GET /run-tasks",
     right=Right.SUBMIT,
-    query={**BATCH_OPTIONS, "batch": text(MAX_LABEL, "the configured batch; the one called default by default")},
+    query={
+        **BATCH_OPTIONS,
+        "key": KEY,
+        "batch": text(MAX_LABEL, "the configured batch; the one called default by default"),
+    },
     answers={200: _RAN},
     problems=(NotFound, *INTAKE, *WAITING),
 )
@@ -65,7 +69,7 @@ def get_run_tasks(options: Mapping[str, Any]) -> Response:
     if name not in batches:
         raise NotFound(f"no [batches.{name}] is configured{nearest(name, batches)}")
     batch = batches[name]
-    configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) is not None}
+    configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) not in (None, ())}
     items = [dict(item.task) for item in batch.tasks for _ in range(item.count)]
     return _run(items, {**configured, **options}, at)
 
@@ -79,31 +83,62 @@ def _batch_options(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
-    specs = specs_of(items, at.config())
+    specs, after = specs_of(items, at.config())
     if not specs:
         return answer([])
+    submit = Submit(
+        None,
+        specs,
+        submitter(),
+        batch=True,
+        max_parallel=options.get("max_parallel"),
+        fail_fast=options.get("fail_fast", False),
+        on_finish=_followers(options, at),
+        after=after,
+        key=key_of(options, items),
+    )
     place = at.waiting_room.enter()
     try:
         synchronizer = released_by_disconnect(JobsSynchronizer())
-        limits = {"max_parallel": options.get("max_parallel"), "fail_fast": options.get("fail_fast", False)}
-        tasks = at.inbox.submit(Submit(None, specs, submitter(), batch=True, **limits), synchronizer).tasks
+        accepted = at.inbox.submit(submit, synchronizer)
+        if accepted.replayed:
+            _catch_up(accepted, synchronizer, at.reader)
     except BaseException:
         place.leave()
         raise
-    wait = Wait(tasks, synchronizer, options.get("timeout"), at.reader)
+    wait = Wait(accepted.task_ids, synchronizer, options.get("timeout"), at.reader)
     response = _stream(wait)
-    response.headers[BATCH_HEADER] = str(tasks[0].batch)
+    response.headers[BATCH_HEADER] = str(accepted.batch)
+    if accepted.replayed:
+        response.headers[REPLAYED] = "true"
     # The body is made while it is sent: the place is given back when that ends, however it ends.
     response.call_on_close(lambda: at.inbox.unwatch(synchronizer, wait.ids))
     response.call_on_close(place.leave)
     return response
 
 
+def _followers(options: Mapping[str, Any], at: Services) -> tuple[str, ...]:
+    names: tuple[str, ...] = options.get("on_finish", ())
+    for name in names:
+        handler_of(name, at.config())
+    return names
+
+
+def _catch_up(accepted: Accepted, synchronizer: JobsSynchronizer, reader: Reader) -> None:
+    """Tell the synchronizer of tasks that were over before it began to wait."""
+    demand_remembered(accepted)
+    for record in reader.records(accepted.batch or 0):
+        if record.task.state.final:
+            synchronizer.finish(Finished(record.task, record.outcome))
+
+
 class Wait:
     """The tasks of one request, shown as they become known."""
 
-    def __init__(self, tasks: Any, synchronizer: JobsSynchronizer, timeout: float | None, reader: Reader) -> None:
-        self.ids: list[int] = [task.id for task in tasks]
+    def __init__(
+        self, task_ids: Sequence[int], synchronizer: JobsSynchronizer, timeout: float | None, reader: Reader
+    ) -> None:
+        self.ids = task_ids
         self._synchronizer = synchronizer
         self._timeout = timeout
         self._reader = reader
@@ -156,12 +191,13 @@ def _json_list(items: Iterator[dict[str, Any]]) -> Iterator[str]:
 def get_batch(options: Mapping[str, Any], batch_id: int) -> Response:
     """One batch, with its tasks"""
     at = services()
-    wait = options.get("wait")
-    batch, records = at.reader.batch(batch_id), visible_batch(batch_id)
+    batch, wait = visible_batch(batch_id), options.get("wait")
     if wait and (unfinished := at.reader.unfinished(batch_id)):
         _wait_for(batch_id, unfinished, wait)
-        records = at.reader.records(batch_id)
-    return answer(_batch_json(batch, records))
+    records = at.reader.records(batch_id)
+    counts = Counter(record.task.state.value for record in records)
+    tasks = [task_json(record.task, record.outcome) for record in records]
+    return answer({**batch_json(batch, counts), "tasks": tasks})
 
 
 def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:
@@ -170,16 +206,3 @@ def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:
             # Those that ended meanwhile are waited for no more.
             synchronizer.expect(services().reader.unfinished(batch_id))
             synchronizer.wait(seconds)
-
-
-def _batch_json(batch: Batch, records: list[Record]) -> dict[str, Any]:
-    return {
-        "id": batch.id,
-        "state": "finished" if all(record.task.state.final for record in records) else "running",
-        "count": batch.count,
-        "counts": Counter(record.task.state.value for record in records),
-        "submitted_at": format_time(batch.submitted_at),
-        "max_parallel": batch.max_parallel,
-        "fail_fast": batch.fail_fast,
-        "tasks": [task_json(record.task, record.outcome) for record in records],
-    }

@@ -20,11 +20,12 @@ from ..errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from ..options import TASK_OPTIONS, Option, read_options
+from ..options import ITEM_OPTIONS, Option, read_options
 from ..task import Spec
 from ..template import expand
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
 from .access import caller
+from .once import demand_dependencies, places_of
 
 JSON = "application/json"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -91,8 +92,11 @@ def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
     return read_options({**in_headers, **request.args}, known, text=True)
 
 
-def specs_of(items: Any, config: Config) -> list[Spec]:
-    """Validate a list of tasks; raises ValidationFailed that lists every mistake with its item's index."""
+def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ...]]]:
+    """Validate a list of tasks; answers them, and for each the indexes of those that it comes after.
+
+    Raises ValidationFailed that lists every mistake with its item's index.
+    """
     if not isinstance(items, list):
         raise ValidationFailed('the body must be a list of tasks such as [{"handler": "log", "payload": 1}]')
     if len(items) > config.limits.batch:
@@ -107,12 +111,13 @@ def specs_of(items: Any, config: Config) -> list[Spec]:
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
         first = f"item {errors[0]['item']}: {errors[0]['detail']}{more}; nothing was taken"
         raise ValidationFailed(first, errors=errors)
-    return specs
+    demand_dependencies(specs)
+    return specs, places_of(items)
 
 
 def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
     """Fill in the handler's defaults, and see that the payload fits it; raises RequestError."""
-    handler = _handler(options.get("handler", config.daemon.default_handler), config)
+    handler = handler_of(options.get("handler", config.daemon.default_handler), config)
     caller().demand_handler(handler)
     text = _payload_text(payload)
     if len(text) * 4 > config.limits.body and len(text.encode()) > config.limits.body:
@@ -129,8 +134,11 @@ def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
         priority=options.get("priority", 0),
         label=options.get("label"),
         timeout=options.get("timeout"),
+        backoff=options.get("backoff"),
         max_attempts=options.get("retries", handler.retries) + 1,
-        not_before=_not_before(options),
+        unique=options.get("unique", handler.unique),
+        depends_on=options.get("depends_on", ()),
+        **_times(options),
     )
 
 
@@ -146,18 +154,18 @@ def _spec_of_item(item: Any, config: Config) -> Spec:
     if not isinstance(item, dict):
         raise ValidationFailed('must be an object such as {"handler": "log", "payload": 1}')
     given = {name: value for name, value in item.items() if name != "payload"}
-    if unknown := [name for name in given if name not in TASK_OPTIONS]:
-        hint = nearest(unknown[0], ["payload", *TASK_OPTIONS])
+    if unknown := [name for name in given if name not in ITEM_OPTIONS]:
+        hint = nearest(unknown[0], ["payload", *ITEM_OPTIONS])
         raise ValidationFailed(f"{json.dumps(unknown[0])} is no option{hint}")
     payload = item.get("payload")
     try:
         check_depth(payload)
     except ValueError as error:
         raise InvalidJSON(f"the payload {error}") from error
-    return spec_of(payload, read_options(given, TASK_OPTIONS), config)
+    return spec_of(payload, read_options(given, ITEM_OPTIONS), config)
 
 
-def _handler(name: str, config: Config) -> Handler:
+def handler_of(name: str, config: Config) -> Handler:
     if name not in config.handlers:
         known = ", ".join(sorted(config.handlers))
         raise UnknownHandler(
@@ -167,10 +175,21 @@ def _handler(name: str, config: Config) -> Handler:
     return config.handlers[name]
 
 
-def _not_before(options: Mapping[str, Any]) -> int | None:
-    delay: float | None = options.get("delay")
-    run_at: int | None = options.get("run_at")
-    return run_at if delay is None else time.time_ns() // 1000 + round(delay * MICROSECONDS)
+def _times(options: Mapping[str, Any]) -> dict[str, Any]:
+    """When it may start: what was given as a duration counts from now."""
+    delay, run_at, expires = (options.get(name) for name in ("delay", "run_at", "expires"))
+    # A float is a duration, a whole number a time.
+    counted = isinstance(expires, float)
+    return {
+        "not_before": run_at if delay is None else _after(delay),
+        "fixed_start": run_at is not None,
+        "expires": _after(expires) if isinstance(expires, float) else expires,
+        "fixed_expiry": expires is not None and not counted,
+    }
+
+
+def _after(seconds: float) -> int:
+    return time.time_ns() // 1000 + round(seconds * MICROSECONDS)
 
 
 def _json(body: bytes, depth: int, what: str = "the body") -> Any:

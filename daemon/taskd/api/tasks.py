@@ -9,17 +9,22 @@ from flask import Response
 
 from ..errors import (
     Draining,
+    Forgotten,
     HandlerForbidden,
     JournalFull,
     JournalUnavailable,
+    KeyReused,
     NotReady,
+    NotUnique,
+    QueueDraining,
     QueueFull,
     RequestError,
     TaskNotFound,
     TooManyWaiters,
     UnknownHandler,
+    UserQueueFull,
 )
-from ..events import Submit
+from ..events import Accepted, Submit
 from ..journal import Record
 from ..options import TASK_OPTIONS, WAIT
 from ..shown import attempts_json, task_json
@@ -28,6 +33,7 @@ from ..task import Task
 from ..values import dump_json
 from .access import Right, submitter, visible_task
 from .intake import PAYLOAD, TASKS, spec_of, specs_of
+from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, key_of, record_of
 from .routes import Answer, route
 from .services import released_by_disconnect, services, watching
 
@@ -36,6 +42,11 @@ INTAKE: tuple[type[RequestError], ...] = (
     HandlerForbidden,
     UnknownHandler,
     QueueFull,
+    UserQueueFull,
+    QueueDraining,
+    NotUnique,
+    KeyReused,
+    Forgotten,
     Draining,
     JournalFull,
     JournalUnavailable,
@@ -52,51 +63,71 @@ def answer(value: Any, status: int = 200, **headers: str) -> Response:
 @route(
     "POST /task",
     right=Right.SUBMIT,
-    query={**TASK_OPTIONS, "wait": WAIT},
+    query={**TASK_OPTIONS, **ONCE, "wait": WAIT},
     body=PAYLOAD,
     answers={
-        202: Answer("Accepted", "It is on the disk, and has not ended.", ("Location",)),
-        200: Answer("Accepted", "It has ended while it was waited for.", ("Location",)),
+        202: Answer("Accepted", "It is on the disk, and has not ended.", ("Location", REPLAYED)),
+        200: Answer("Accepted", "It has ended while it was waited for.", ("Location", REPLAYED)),
     },
     problems=(*INTAKE, *WAITING),
 )
 def post_task(options: Mapping[str, Any], payload: Any) -> Response:
     """Queue one task; the body is its payload"""
     at = services()
-    submit = Submit(None, [spec_of(payload, options, at.config())], submitter())
+    spec = spec_of(payload, options, at.config())
+    demand_dependencies([spec])
+    join = options.get("join", False)
+    submit = Submit(None, [spec], submitter(), key=key_of(options, payload), join=join)
     if not options.get("wait"):
-        return _accepted(at.inbox.submit(submit).tasks[0])
+        return accepted_one(at.inbox.submit(submit))
     with at.waiting_room.enter():
         synchronizer = released_by_disconnect(JobsSynchronizer())
-        task = at.inbox.submit(submit, synchronizer).tasks[0]
-        if not synchronizer.wait(options["wait"]):
-            at.inbox.unwatch(synchronizer, [task.id])
-        return _show(at.reader.record(task.id))
+        accepted = at.inbox.submit(submit, synchronizer)
+        # One that was there before may be over already, which nobody tells the synchronizer.
+        over = not accepted.tasks and record_of(accepted).task.state.final
+        if not over and not synchronizer.wait(options["wait"]):
+            at.inbox.unwatch(synchronizer, accepted.task_ids)
+        return _show(at.reader.record(accepted.task_ids[0]), accepted)
 
 
-def _accepted(task: Task) -> Response:
-    return answer({"success": "OK", **task_json(task, None)}, 202, Location=f"/tasks/{task.id}")
+def accepted_one(accepted: Accepted) -> Response:
+    """The answer to a request that handed in one task, which is not waited for."""
+    if accepted.tasks:
+        task = accepted.tasks[0]
+    else:
+        found = record_of(accepted).task
+        task = as_accepted(found) if accepted.replayed else found
+    return answer({"success": "OK", **task_json(task, None)}, 202, **_headers(task, accepted))
 
 
-def _show(record: Record) -> Response:
+def _show(record: Record, accepted: Accepted) -> Response:
     status = 200 if record.task.state.final else 202
     shown = {"success": "OK", **task_json(record.task, record.outcome)}
-    return answer(shown, status, Location=f"/tasks/{record.task.id}")
+    return answer(shown, status, **_headers(record.task, accepted))
+
+
+def _headers(task: Task, accepted: Accepted) -> dict[str, str]:
+    return {"Location": f"/tasks/{task.id}", **({REPLAYED: "true"} if accepted.replayed else {})}
 
 
 @route(
     "POST /tasks",
     right=Right.SUBMIT,
+    query=ONCE,
     body=TASKS,
-    answers={202: Answer("AcceptedMany", "All are on the disk.")},
+    answers={202: Answer("AcceptedMany", "All are on the disk.", (REPLAYED,))},
     problems=INTAKE,
 )
-def post_tasks(_: Mapping[str, Any], items: Any) -> Response:
+def post_tasks(options: Mapping[str, Any], items: Any) -> Response:
     """Queue many tasks, all or none; a JSON array or NDJSON of {"handler", "payload", options}"""
     at = services()
-    specs = specs_of(items, at.config())
-    ids = at.inbox.submit(Submit(None, specs, submitter())).task_ids if specs else ()
-    return answer({"success": "OK", "ids": list(ids)}, 202)
+    specs, after = specs_of(items, at.config())
+    if not specs:
+        return answer({"success": "OK", "ids": []}, 202)
+    submit = Submit(None, specs, submitter(), after=after, key=key_of(options, items), join=options.get("join", False))
+    accepted = at.inbox.submit(submit)
+    headers = {REPLAYED: "true"} if accepted.replayed else {}
+    return answer({"success": "OK", "ids": list(accepted.task_ids)}, 202, **headers)
 
 
 @route(

@@ -1,0 +1,43 @@
+"""Listings: tasks and batches, the newest first, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response
+
+from ..shown import batch_json, task_json
+from .access import Right, caller
+from .routes import route
+from .selecting import FIELDS, FILTERS, PAGE, cursor_after, page, selection_of
+from .services import services
+from .tasks import answer
+
+
+@route(
+    "GET /tasks",
+    right=Right.MEMBER,
+    query={**FILTERS, **PAGE, "fields": FIELDS},
+    answers={200: "TaskList"},
+)
+def get_tasks(options: Mapping[str, Any]) -> Response:
+    """List tasks, the newest first; what is left out of a page comes with its cursor"""
+    below, limit = page(options)
+    records = services().reader.listing(selection_of(options, caller().owner_of_visible), below, limit)
+    fields = options.get("fields")
+    shown = [_only(fields, task_json(record.task, record.outcome)) for record in records]
+    return answer({"tasks": shown, "cursor": cursor_after([record.task.id for record in records], limit)})
+
+
+def _only(fields: tuple[str, ...] | None, shown: dict[str, Any]) -> dict[str, Any]:
+    return {name: shown[name] for name in fields} if fields else shown
+
+
+@route("GET /batches", right=Right.MEMBER, query=PAGE, answers={200: "BatchList"})
+def get_batches(options: Mapping[str, Any]) -> Response:
+    """List batches, the newest first, with their tasks counted by state"""
+    below, limit = page(options)
+    batches = services().reader.batches(caller().owner_of_visible, below, limit)
+    shown = [batch_json(batch, states) for batch, states in batches]
+    return answer({"batches": shown, "cursor": cursor_after([batch.id for batch, _ in batches], limit)})

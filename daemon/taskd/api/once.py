@@ -1,0 +1,105 @@
+"""Handing in what may be there already: idempotency keys, what depends on what, and answers that are given again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from flask import request
+
+from ..errors import Forgotten, NotUnique, TaskNotFound, ValidationFailed
+from ..events import Accepted
+from ..journal import Record
+from ..options import JOIN, KEY, Option
+from ..task import Spec, State, Task
+from ..values import dump_json
+from .access import caller
+from .services import services
+
+#: The header of an answer that was given before.
+REPLAYED = "Idempotency-Replayed"
+#: What a request that hands in can say about itself.
+ONCE: Mapping[str, Option] = {"key": KEY, "join": JOIN}
+
+
+def key_of(options: Mapping[str, Any], body: object) -> tuple[str, str] | None:
+    """The request's idempotency key with the digest of all else that it says; None without one."""
+    if "key" not in options:
+        return None
+    query = sorted((name, value) for name, value in request.args.items() if name != "key")
+    said = dump_json([request.method, request.path, query, body])
+    return options["key"], hashlib.sha256(said.encode()).hexdigest()
+
+
+def demand_dependencies(specs: Sequence[Spec]) -> None:
+    """Raise ValidationFailed where a spec depends on a task that is not there, or not the caller's to see."""
+    wanted = list(dict.fromkeys(task_id for spec in specs for task_id in spec.depends_on))
+    owner = caller().owner_of_visible
+    if wanted and (missing := services().reader.missing(wanted, owner)):
+        named = ", ".join(map(str, missing[:10]))
+        raise ValidationFailed(f'"depends_on" names tasks that are not there: {named}; nothing was taken')
+
+
+def places_of(items: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
+    """For each item the indexes of those that its `after` names; raises ValidationFailed, also for a cycle."""
+    labels: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        if item.get("label") is not None:
+            labels.setdefault(item["label"], []).append(index)
+    places = [tuple(_places(index, item, labels, len(items))) for index, item in enumerate(items)]
+    try:
+        TopologicalSorter(dict(enumerate(places))).prepare()
+    except CycleError as error:
+        cycle = " after ".join(f"item {index}" for index in reversed(error.args[1]))
+        raise ValidationFailed(f'"after" goes round in a circle: {cycle}; nothing was taken') from error
+    return places if any(places) else []
+
+
+def _places(index: int, item: Mapping[str, Any], labels: Mapping[str, list[int]], count: int) -> list[int]:
+    found: list[int] = []
+    for place in item.get("after") or ():
+        known = labels.get(place) if isinstance(place, str) else [place] if place < count else None
+        if known is None:
+            raise ValidationFailed(
+                f'item {index}: "after" names {dump_json(place)}, which is no item; nothing was taken'
+            )
+        found += known
+    return list(dict.fromkeys(found))
+
+
+def record_of(accepted: Accepted) -> Record:
+    """The one task of a request that was not taken anew; raises Forgotten, or NotUnique where it is not to be seen."""
+    task_id = accepted.task_ids[0]
+    try:
+        record = services().reader.record(task_id)
+    except TaskNotFound as error:
+        raise Forgotten(f"this was accepted as task {task_id}, which has been forgotten since") from error
+    if not accepted.replayed and not caller().may_see(record.task.submitter.uid):
+        raise NotUnique("somebody else's task is like it and not finished; nothing was taken")
+    return record
+
+
+def demand_remembered(accepted: Accepted) -> None:
+    """Raise Forgotten where tasks of an answer that is given again are there no more."""
+    if accepted.replayed and (missing := services().reader.missing(accepted.task_ids, None)):
+        raise Forgotten(f"{len(missing)} of the tasks that this was accepted as have been forgotten since")
+
+
+def as_accepted(task: Task) -> Task:
+    """The task as it was in the answer to whoever handed it in."""
+    spec = task.spec
+    later = spec.not_before is not None and spec.not_before > task.submitted_at
+    state = State.BLOCKED if spec.depends_on else State.SCHEDULED if later else State.QUEUED
+    return Task(
+        task.id,
+        spec,
+        task.submitter,
+        task.submitted_at,
+        task.batch,
+        task.lane,
+        state,
+        not_before=spec.not_before,
+        unmet=len(spec.depends_on),
+    )

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 NUMBER = 42
@@ -50,6 +51,18 @@ def speak(payload: Any) -> None:
     os.write(1, b"raw\n")
     subprocess.run(["/bin/echo", "child"], check=True)
     ctypes.CDLL(None).puts(b"libc")
+
+
+def say(seconds: Any) -> str:
+    """Say so, and answer a little later."""
+    print("said", flush=True)
+    time.sleep(seconds)
+    return "done"
+
+
+def pid(_payload: Any) -> int:
+    """Answer which process this is."""
+    return os.getpid()
 
 
 def mimic(_payload: Any) -> str:

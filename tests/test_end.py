@@ -22,16 +22,23 @@ CHOOSE = function("choose", kill_after=1000.0)
 
 
 class Gate:
-    """Holds the executor's thread until it is opened."""
+    """Holds the executor's thread, in the middle of what has happened in a turn, until it is opened."""
 
     def __init__(self, runner: Runner) -> None:
-        self._open = threading.Event()
-        reached = threading.Event()
-        runner.executor._loop.post(lambda: (reached.set(), self._open.wait(PATIENCE)))
-        assert reached.wait(PATIENCE)
+        self._loop = runner.executor._loop
+        self._reached, self._open = threading.Event(), threading.Event()
+        self._bell = os.eventfd(1)
+        self._loop.post(lambda: self._loop.watch(self._bell, self._hold))
+        assert self._reached.wait(PATIENCE)
 
     def open(self) -> None:
         self._open.set()
+
+    def _hold(self) -> None:
+        self._reached.set()
+        self._open.wait(PATIENCE)
+        self._loop.unwatch(self._bell)
+        os.close(self._bell)
 
 
 def zombie(pid: int) -> bool:

@@ -65,6 +65,11 @@ def pid(_payload: Any) -> int:
     return os.getpid()
 
 
+def shell(script: Any) -> None:
+    """Run a shell script."""
+    subprocess.run(["/bin/sh", "-c", script], check=True)
+
+
 def mimic(_payload: Any) -> str:
     """Print what an answer looks like."""
     print('{"succeeded": true, "result": "1"}')

@@ -151,7 +151,7 @@ def test_slow_reader(runner: Runner) -> None:
 def test_small_room(runner: Runner) -> None:
     """What is kept reaches every reader, also where it is more than may wait."""
     task = runner.launch(shell("head -c 50000 /dev/zero; echo; exec sleep 1000"))
-    runner.spoke.get(timeout=PATIENCE)
+    eventually(lambda: sum(len(line) for _, _, line in list(runner.lines)) == 50_000)
     reader = Reader(runner.executor.follow(task, room=1))
     eventually(lambda: reader.items)
     runner.executor.end(task)

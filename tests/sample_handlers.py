@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 NUMBER = 42
@@ -51,13 +50,6 @@ def speak(payload: Any) -> None:
     os.write(1, b"raw\n")
     subprocess.run(["/bin/echo", "child"], check=True)
     ctypes.CDLL(None).puts(b"libc")
-
-
-def say(seconds: Any) -> str:
-    """Say so, and answer a little later."""
-    print("said", flush=True)
-    time.sleep(seconds)
-    return "done"
 
 
 def pid(_payload: Any) -> int:

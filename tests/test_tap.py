@@ -118,7 +118,7 @@ def test_nothing_to_follow(runner: Runner) -> None:
 def test_no_gap_and_nothing_twice(runner: Runner) -> None:
     """Whenever readers come, what is kept and what follows fit together to the byte."""
     total = b"".join(b"%d\n" % number for number in range(1, 200_001))
-    task = runner.launch(shell("sleep 0.1; exec seq 200000"))
+    task = runner.launch(shell("sleep 0.5; exec seq 200000"))
     readers = []
     while not runner.reports and len(readers) < 50:
         readers.append(Reader(runner.executor.follow(task)))

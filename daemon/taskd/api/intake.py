@@ -20,7 +20,6 @@ from ..errors import (
 )
 from ..options import TASK_OPTIONS, Read, read_options
 from ..task import Spec
-from ..template import expand
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
 
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -72,12 +71,19 @@ def specs_of(items: Any, config: Config) -> list[Spec]:
         try:
             specs.append(_spec_of_item(item, config))
         except RequestError as error:
-            errors.append({"item": index, "code": error.code, "detail": error.detail})
+            errors += _of_item(index, error)
     if errors:
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
         first = f"item {errors[0]['item']}: {errors[0]['detail']}{more}; nothing was taken"
         raise ValidationFailed(first, errors=errors)
     return specs
+
+
+def _of_item(index: int, error: RequestError) -> list[dict[str, Any]]:
+    """What is wrong with an item; where its payload does not fit the handler's schema, each place of it."""
+    item = {"item": index, "code": error.code, "detail": error.detail}
+    places = [mistake for mistake in error.extra.get("errors", []) if "path" in mistake]
+    return [item | mistake for mistake in places] or [item]
 
 
 def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
@@ -86,7 +92,7 @@ def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
     text = _payload_text(payload)
     if len(text) * 4 > config.limits.body and len(text.encode()) > config.limits.body:
         raise BodyTooLarge(f"the payload has {len(text.encode())} bytes; limits.body allows {config.limits.body}")
-    expand(handler.command, payload, handler.allow_dash)
+    handler.accept(payload)
     queue = options.get("queue", handler.queue)
     if queue not in config.queues:
         known = ", ".join(sorted(config.queues))

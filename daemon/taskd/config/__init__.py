@@ -2,6 +2,17 @@
 
 from .load import load
 from .readers import BatchItem
-from .tables import SHIPPED, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
+from .tables import SHIPPED, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue, Schedule
 
-__all__ = ["SHIPPED", "BatchItem", "BatchSettings", "Config", "DaemonSettings", "Handler", "Limits", "Queue", "load"]
+__all__ = [
+    "SHIPPED",
+    "BatchItem",
+    "BatchSettings",
+    "Config",
+    "DaemonSettings",
+    "Handler",
+    "Limits",
+    "Queue",
+    "Schedule",
+    "load",
+]

@@ -25,6 +25,8 @@ from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, p
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 #: Levels around a payload in a request with many tasks: {"tasks": [{"payload": …}]}.
 _AROUND = 3
+#: Mistakes after which a bad item is listed once, however many mistakes it has.
+_IN_FULL = 1000
 
 
 def read_body(limit: int, name: str, media_types: Sequence[str] = ("application/json",)) -> bytes:
@@ -66,23 +68,25 @@ def specs_of(items: Any, config: Config) -> list[Spec]:
         raise ValidationFailed('the body must be a list of tasks such as [{"handler": "log", "payload": 1}]')
     if len(items) > config.limits.batch:
         raise ValidationFailed(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
-    specs, errors = [], []
+    specs: list[Spec] = []
+    errors: list[dict[str, Any]] = []
     for index, item in enumerate(items):
         try:
             specs.append(_spec_of_item(item, config))
         except RequestError as error:
-            errors += _of_item(index, error)
+            errors += _of_item(index, error, in_full=len(errors) < _IN_FULL)
     if errors:
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-        first = f"item {errors[0]['item']}: {errors[0]['detail']}{more}; nothing was taken"
+        place = f"{errors[0]['path']}: " if errors[0].get("path") else ""
+        first = f"item {errors[0]['item']}: {place}{errors[0]['detail']}{more}; nothing was taken"
         raise ValidationFailed(first, errors=errors)
     return specs
 
 
-def _of_item(index: int, error: RequestError) -> list[dict[str, Any]]:
+def _of_item(index: int, error: RequestError, *, in_full: bool) -> list[dict[str, Any]]:
     """What is wrong with an item; where its payload does not fit the handler's schema, each place of it."""
     item = {"item": index, "code": error.code, "detail": error.detail}
-    places = [mistake for mistake in error.extra.get("errors", []) if "path" in mistake]
+    places = [mistake for mistake in error.extra.get("errors", []) if in_full and "path" in mistake]
     return [item | mistake for mistake in places] or [item]
 
 

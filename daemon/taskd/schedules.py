@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -143,10 +143,12 @@ class Calendar(Timetable):
         return first - second if self.real_time and not wall.fold and first > second else timedelta()
 
     def _shown_after(self, wall: datetime) -> Iterator[datetime]:
-        """What the clock shows and the expression fits, from `wall` on, whether it shows it never, once or twice."""
-        for day in self.cron.days_from(wall.date()):
-            shown = (_at(day, minute) for minute in self.cron.minutes)
-            yield from (moment for moment in shown if moment > wall)
+        """What the clock shows and the expression fits, after `wall`, whether it shows it never, once or twice."""
+        today, minutes = wall.date(), self.cron.minutes
+        passed = bisect_right(minutes, wall.hour * 60 + wall.minute)
+        for day in self.cron.days_from(today):
+            for index in range(passed if day == today else 0, len(minutes)):
+                yield _at(day, minutes[index])
 
     def _moments(self, wall: datetime) -> tuple[int, ...]:
         """When that is due, which the clock shows never, once or twice."""

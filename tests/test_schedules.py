@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -334,14 +335,14 @@ def test_an_interval_is_counted_from_the_epoch() -> None:
 )
 def test_ten_years_of_absence_are_looked_through_quickly(timetable: Timetable) -> None:
     """What a machine has missed in its time in a cupboard does not keep the daemon from its work."""
-    started = datetime.now(UTC)
+    started = process_time()
     after, until = at("2016-05-05T05:05:05"), at("2026-07-07T07:07:07")
     found = timetable.between(after, until)
     assert found == sorted(set(found))
     assert len(found) <= MOST
     assert timetable.next_after(found[-1]) > until  # type: ignore[operator]
     assert due(timetable, "one", after, until).times == (found[-1],)
-    assert (datetime.now(UTC) - started).total_seconds() < 2
+    assert process_time() - started < 2
 
 
 # What is due

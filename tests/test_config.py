@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,10 +20,14 @@ from taskd.config import (
     Handler,
     Limits,
     Queue,
+    Schedule,
     load,
 )
+from taskd.cron import Cron
 from taskd.errors import ConfigError
+from taskd.schedules import Calendar, Interval
 from taskd.task import Policy
+from taskd.zones import host_zone
 
 Write = Callable[..., Path]
 
@@ -137,6 +143,107 @@ def test_a_batch_is_configured_with_its_tasks(write: Write) -> None:
     assert (batch.timeout, batch.max_parallel, batch.fail_fast) == (5.0, 2, True)
 
 
+def test_every_setting_of_a_schedule_is_read(write: Write) -> None:
+    """Nothing that is written is ignored."""
+    path = write("""
+        [queues.q]
+        [schedules.nightly]
+        cron = "0 3 * * mon-fri"
+        timezone = "Europe/Berlin"
+        jitter = "5m"
+        catch_up = "all"
+        overlap = "cancel"
+        handler = "log"
+        payload = { a = [1, { b = "c" }] }
+        queue = "q"
+        priority = -5
+        label = "every night"
+        timeout = "1h"
+        retries = 2
+        backoff = "1m"
+        expires = "2h"
+        [schedules.often]
+        every = "90s"
+    """)
+    config = load(path, zone=ZoneInfo("Asia/Tokyo"))
+    nightly, often = config.schedules["nightly"], config.schedules["often"]
+    assert (nightly.name, nightly.jitter, nightly.catch_up, nightly.overlap) == ("nightly", 300, "all", "cancel")
+    assert nightly.task == {
+        "handler": "log",
+        "payload": {"a": [1, {"b": "c"}]},
+        "queue": "q",
+        "priority": -5,
+        "label": "every night",
+        "timeout": 3600,
+        "retries": 2,
+        "backoff": 60,
+        "expires": 7200,
+    }
+    assert config.timetables == {
+        "nightly": Calendar(Cron.parse("0 3 * * mon-fri"), ZoneInfo("Europe/Berlin")),
+        "often": Interval(90_000_000),
+    }
+    assert (often.catch_up, often.overlap, often.jitter, often.task) == (
+        "one",
+        "skip",
+        0,
+        {"payload": None, "priority": 0},
+    )
+
+
+def test_a_schedule_without_a_zone_means_the_clock_of_the_host(write: Write) -> None:
+    """Three at night is three at night here."""
+    config = load(write('[schedules.x]\ncron = "@daily"'), zone=ZoneInfo("Asia/Tokyo"))
+    assert config.timetables["x"].next_after(0) == 15 * 3600 * 1_000_000
+
+
+def test_the_zone_of_the_host_is_that_of_its_clock(tmp_path: Path) -> None:
+    """As the C library finds it: TZ, a name or a file, or /etc/localtime, a link or a copy; otherwise UTC."""
+    tokyo = Path("/usr/share/zoneinfo/Asia/Tokyo")
+    link, copy = tmp_path / "link", tmp_path / "copy"
+    link.symlink_to(tokyo)
+    copy.write_bytes(tokyo.read_bytes())
+    assert host_zone(None, link) == host_zone(":Asia/Tokyo") == host_zone(str(tokyo)) == ZoneInfo("Asia/Tokyo")
+    assert datetime(2026, 1, 1, tzinfo=host_zone(None, copy)).utcoffset() == timedelta(hours=9)
+    for unknown in (host_zone(""), host_zone("Asia"), host_zone("Nowhere"), host_zone(None, tmp_path / "none")):
+        assert unknown == UTC
+
+
+def test_a_later_file_changes_how_a_schedule_is_timed(write: Write) -> None:
+    """Naming an interval replaces the cron expression, rather than asking for both."""
+    path = write('[schedules.x]\ncron = "@daily"\njitter = "1s"', more='[schedules.x]\nevery = "1h"')
+    assert load(path).schedules["x"] == Schedule("x", every=3600.0, jitter=1.0)
+
+
+def test_payloads_that_are_configured_fit_their_handlers(write: Write, tmp_path: Path) -> None:
+    """A task that would be refused when its time has come is refused when it is written down, with every mistake."""
+    (tmp_path / "size.json").write_text('{"properties": {"size": {"items": {"type": "integer"}}}}')
+    found = mistakes(
+        write(f"""
+        [handlers.sum]
+        command = ["/usr/bin/sha256sum", "{{path}}"]
+        schema = "{tmp_path}/size.json"
+        [schedules.x]
+        every = "1h"
+        handler = "sum"
+        payload = {{ path = "/", size = ["a", 1, "b"] }}
+        [schedules.y]
+        every = "1h"
+        handler = "sum"
+        payload = {{ pat = "/" }}
+        [batches.b]
+        tasks = [{{ handler = "log" }}, {{ handler = "sum" }}]
+    """)
+    )
+    assert [mistake.removeprefix("taskd.toml: ") for mistake in found] == [
+        'batches.b.tasks has an item 1 that does not fit the handler "sum":'
+        ' the payload must be an object with the field "path"',
+        """schedules.x.payload does not fit the handler "sum": /size/0: 'a' is not of type 'integer'""",
+        """schedules.x.payload does not fit the handler "sum": /size/2: 'b' is not of type 'integer'""",
+        'schedules.y.payload does not fit the handler "sum": the payload lacks the field "path"; did you mean "pat"?',
+    ]
+
+
 def test_a_shipped_handler_can_be_replaced(write: Write) -> None:
     """Naming a command for `log` makes it a command, not both."""
     log = load(write('[handlers.log]\ncommand = ["/bin/logger"]')).handlers["log"]
@@ -206,6 +313,44 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
         ("[batches.b]\ntasks = [{ payload = nan }]", "batches.b.tasks has a payload that is not JSON"),
         ('[batches.b]\ntasks = [{ handler = "lgo" }]', 'the unknown handler "lgo"; did you mean "log"?'),
         ('[batches.b]\ntasks = [{ queue = "dmeo" }]', 'the unknown queue "dmeo"; did you mean "demo"?'),
+        ("[schedules.x]", "schedules.x needs either cron or every"),
+        ('[schedules.x]\ncron = "@daily"\nevery = "1h"', "schedules.x needs either cron or every"),
+        ('[schedules.x]\ncron = "0 3 * *"', "schedules.x.cron has 4 fields, and needs five"),
+        ('[schedules.x]\ncron = "0 0 31 4 *"', "schedules.x.cron never fires"),
+        ("[schedules.x]\ncron = 5", "schedules.x.cron must be text"),
+        ('[schedules.x]\nevery = "100ms"', "schedules.x.every must be at least 1s"),
+        ('[schedules.x]\nevery = "often"', "schedules.x.every must be a duration"),
+        (
+            '[schedules.x]\ncron = "@daily"\ntimezone = "Europe/Berln"',
+            'schedules.x.timezone names the unknown time zone "Europe/Berln"; did you mean "Europe/Berlin"?',
+        ),
+        ('[schedules.x]\ncron = "@daily"\ntimezone = 1', "schedules.x.timezone must be a time zone such as"),
+        ('[schedules.x]\ncron = "@daily"\ntimezone = "../../../etc/passwd"', "names the unknown time zone"),
+        ('[schedules.x]\nevery = "1h"\ntimezone = "UTC"', "schedules.x.timezone is for cron"),
+        ('[schedules.x]\nevery = "1h"\njitter = "1h"', "schedules.x.jitter must be shorter than every"),
+        ('[schedules.x]\nevery = "1h"\ncatch_up = "both"', "schedules.x.catch_up must be one of one, all, none"),
+        ('[schedules.x]\nevery = "1h"\noverlap = "skp"', 'skip, queue, cancel; did you mean "skip"?'),
+        ('[schedules.x]\nevery = "1h"\nhandler = "lgo"', 'schedules.x.handler names the unknown handler "lgo"'),
+        ('[schedules.x]\nevery = "1h"\nqueue = "dmeo"', 'schedules.x.queue names the unknown queue "dmeo"'),
+        ('[schedules.x]\nevery = "1h"\npriority = 5000', "schedules.x.priority must be a whole number from -1000"),
+        ('[schedules.x]\nevery = "1h"\ndelay = "5s"', "schedules.x.delay is unknown"),
+        ('[schedules.x]\nevery = "1h"\nexpires = "0s"', "schedules.x.expires must be longer than 0"),
+        ('[schedules.x]\nevery = "1h"\npayload = [07:32:00]', "schedules.x.payload is not JSON"),
+        ('[schedules."a b"]\nevery = "1h"', "schedules.a b has a name with other than letters"),
+        ("[handlers.log]\nschema = true", "handlers.log.schema must be a table with a JSON Schema"),
+        (
+            '[handlers.log]\nschema = "s.json"',
+            "handlers.log.schema must be a table with a JSON Schema, or the absolute",
+        ),
+        (
+            '[handlers.log]\nschema = "/nonexistent.json"',
+            "handlers.log.schema names /nonexistent.json, which cannot be read: No such file or directory",
+        ),
+        ('[handlers.log]\nschema = { type = "strng" }', "handlers.log.schema is no JSON Schema: /type: 'strng'"),
+        (
+            '[handlers.log.schema.properties.x]\n"$ref" = "http://localhost/x"',
+            'handlers.log.schema refers to "http://localhost/x"; it can refer only to itself',
+        ),
         ("[batches.b]\nmax_parallel = 0", "batches.b.max_parallel must be a whole number from 1"),
     ],
 )
@@ -236,7 +381,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert mistakes(tmp_path / "none.toml") == ["none.toml: cannot be read: No such file or directory"]
 
 
-@pytest.mark.parametrize("kind", [DaemonSettings, Limits, Access, Queue, Handler, BatchSettings])
+@pytest.mark.parametrize("kind", [DaemonSettings, Limits, Access, Queue, Handler, BatchSettings, Schedule])
 def test_every_setting_is_explained(kind: type) -> None:
     """A setting without a word about it cannot be added."""
     for field in dataclasses.fields(kind):

@@ -22,7 +22,11 @@ TABLE: dict[str, str] = {
     "shown": "task values",
     "events": "task",
     "core": "events shown task",
-    "config": "errors options task template values",
+    "cron": "values",
+    "zones": "values",
+    "schedules": "cron values",
+    "payloads": "errors values",
+    "config": "cron errors options payloads schedules task template values zones",
     "journal": "errors events task",
     "synchronizer": "task",
     "inbox": "errors events synchronizer task",
@@ -126,6 +130,27 @@ def test_only_status_of_the_scheduler_is_for_views() -> None:
         name for part, path in parts() if part == "api" for module, name in imports(path) if module == "taskd.scheduler"
     }
     assert names == {"Status"}
+
+
+@pytest.mark.parametrize("part", ["cron", "schedules"])
+def test_when_a_schedule_is_due_depends_on_the_time_that_is_handed_in(part: str) -> None:
+    """It reckons with dates, and asks no clock."""
+    assert {module.partition(".")[0] for module, _ in imports(ROOT / f"{part}.py")} & WORLD == {"datetime"}
+    text = (ROOT / f"{part}.py").read_text("utf-8")
+    assert not [call for call in (".now(", ".today(", "utcnow(") if call in text]
+
+
+@pytest.mark.parametrize(("part", "path"), MODULES)
+def test_what_is_large_is_imported_only_where_it_is_used(part: str, path: Path) -> None:
+    """A daemon without schedules, schemas and metrics carries none of their libraries."""
+    at_import = {name for node in ast.parse(path.read_text("utf-8")).body for name in _named(node)}
+    assert not at_import & {"croniter", "jsonschema", "prometheus_client"}, part
+
+
+def _named(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [(node.module or "").partition(".")[0]]
+    return [name.name.partition(".")[0] for name in node.names] if isinstance(node, ast.Import) else []
 
 
 def test_only_the_journal_speaks_sql() -> None:

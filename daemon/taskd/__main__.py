@@ -23,6 +23,7 @@ from .journal import JOURNAL_FILE, backup, check
 from .local import post
 from .log import set_up
 from .users import unknown
+from .zones import host_zone
 
 SYSTEM_CONFIG = Path("/etc/taskd/taskd.toml")
 
@@ -96,7 +97,8 @@ def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     path: Path | None = options.config or _default_config(environ)
     given = {"socket": options.socket, "state_directory": options.state_directory}
     flags = {name: str(value.absolute()) for name, value in given.items() if value is not None}
-    return load(path, _places(environ), flags, optional=options.config is None)
+    zone = host_zone(environ.get("TZ"))
+    return load(path, _places(environ), flags, optional=options.config is None, zone=zone)
 
 
 def _default_config(environ: Mapping[str, str]) -> Path | None:

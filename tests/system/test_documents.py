@@ -23,6 +23,7 @@ TABLES = {
     "queues": config.Queue,
     "handlers": config.Handler,
     "batches": config.BatchSettings,
+    "schedules": config.Schedule,
 }
 #: Keys that the commented configuration shows with an example, since they have no default worth showing.
 EXAMPLES = {
@@ -38,6 +39,7 @@ EXAMPLES = {
     "max_parallel",
 }
 EXAMPLES |= {"tasks", "memory_max", "cpu_weight", "tasks_max", "nice"}
+EXAMPLES |= {"schema"}
 
 
 def keys(kind: type[Any]) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def test_shipped_configuration_changes_nothing() -> None:
 def test_shipped_configuration_shows_every_key(uncommented: Path, table: str) -> None:
     """Every key that can be set stands in the installed configuration, and no other."""
     shown = tomllib.loads(uncommented.read_text())[table]
-    if table in ("queues", "handlers", "batches"):
+    if table in ("queues", "handlers", "batches", "schedules"):
         shown = {key for named in shown.values() for key in named}
     assert set(shown) == set(keys(TABLES[table]))
 
@@ -75,6 +77,13 @@ def test_shipped_configuration_shows_the_defaults(uncommented: Path) -> None:
     for settings in [*shown, loaded.batches["default"]]:
         for key, default in keys(type(settings)).items():
             assert key in EXAMPLES or getattr(settings, key) == default, key
+
+
+def test_shipped_configuration_shows_the_defaults_of_a_schedule(uncommented: Path) -> None:
+    """What a schedule does without being told stands there; the options of its task are an example."""
+    shown, defaults = config.load(uncommented).schedules["nightly"], keys(config.Schedule)
+    for key in ("jitter", "catch_up", "overlap", "priority"):
+        assert getattr(shown, key) == defaults[key]
 
 
 def test_example_handler_is_valid(tmp_path: Path) -> None:

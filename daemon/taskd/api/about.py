@@ -52,6 +52,7 @@ def _handler_json(handler: Handler) -> dict[str, Any]:
         "retries": handler.retries,
         "on_interrupt": handler.on_interrupt,
         "fields": handler.fields,
+        "schema": handler.schema and handler.schema.document,
         "limits": dict(services().limits(handler)),
         "allowed": caller().may_run(handler),
         "default": handler.name == services().config().daemon.default_handler,

@@ -22,7 +22,6 @@ from ..errors import (
 )
 from ..options import ITEM_OPTIONS, Option, read_options
 from ..task import Spec
-from ..template import expand
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
 from .access import caller
 from .once import demand_dependencies, places_of
@@ -31,6 +30,8 @@ JSON = "application/json"
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 #: Levels around a payload in a request with many tasks: {"tasks": [{"payload": …}]}.
 _AROUND = 3
+#: Mistakes after which a bad item is listed once, however many mistakes it has.
+_IN_FULL = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +102,27 @@ def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ..
         raise ValidationFailed('the body must be a list of tasks such as [{"handler": "log", "payload": 1}]')
     if len(items) > config.limits.batch:
         raise ValidationFailed(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
-    specs, errors = [], []
+    specs: list[Spec] = []
+    errors: list[dict[str, Any]] = []
     for index, item in enumerate(items):
         try:
             specs.append(_spec_of_item(item, config))
         except RequestError as error:
-            errors.append({"item": index, "code": error.code, "detail": error.detail})
+            errors += _of_item(index, error, in_full=len(errors) < _IN_FULL)
     if errors:
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-        first = f"item {errors[0]['item']}: {errors[0]['detail']}{more}; nothing was taken"
+        place = f"{errors[0]['path']}: " if errors[0].get("path") else ""
+        first = f"item {errors[0]['item']}: {place}{errors[0]['detail']}{more}; nothing was taken"
         raise ValidationFailed(first, errors=errors)
     demand_dependencies(specs)
     return specs, places_of(items)
+
+
+def _of_item(index: int, error: RequestError, *, in_full: bool) -> list[dict[str, Any]]:
+    """What is wrong with an item; where its payload does not fit the handler's schema, each place of it."""
+    item = {"item": index, "code": error.code, "detail": error.detail}
+    places = [mistake for mistake in error.extra.get("errors", []) if in_full and "path" in mistake]
+    return [item | mistake for mistake in places] or [item]
 
 
 def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
@@ -122,7 +132,7 @@ def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
     text = _payload_text(payload)
     if len(text) * 4 > config.limits.body and len(text.encode()) > config.limits.body:
         raise BodyTooLarge(f"the payload has {len(text.encode())} bytes; limits.body allows {config.limits.body}")
-    expand(handler.command, payload, handler.allow_dash)
+    handler.accept(payload)
     queue = options.get("queue", handler.queue)
     if queue not in config.queues:
         known = ", ".join(sorted(config.queues))

@@ -2,7 +2,7 @@
 
 from .load import load
 from .readers import BatchItem
-from .tables import SHIPPED, Access, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
+from .tables import SHIPPED, Access, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue, Schedule
 
 __all__ = [
     "SHIPPED",
@@ -14,5 +14,6 @@ __all__ = [
     "Handler",
     "Limits",
     "Queue",
+    "Schedule",
     "load",
 ]

@@ -9,15 +9,26 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ValidationFailed
 from ..values import MAX_DEPTH, check_depth, nearest
-from .tables import SHIPPED, Access, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue
+from .tables import SHIPPED, Access, BatchSettings, Config, DaemonSettings, Handler, Limits, Queue, Schedule
 
 _TABLES: Mapping[str, type[Any]] = {"daemon": DaemonSettings, "limits": Limits, "access": Access}
-_NAMED_TABLES: Mapping[str, type[Any]] = {"queues": Queue, "handlers": Handler, "batches": BatchSettings}
+_NAMED_TABLES: Mapping[str, type[Any]] = {
+    "queues": Queue,
+    "handlers": Handler,
+    "batches": BatchSettings,
+    "schedules": Schedule,
+}
+#: Keys of which a table has one: naming another replaces what an earlier file, or what is shipped, has named.
+_EITHER: Mapping[str, frozenset[str]] = {
+    "handlers": frozenset({"command", "function"}),
+    "schedules": frozenset({"cron", "every"}),
+}
 
 
 #: Levels of a file: a payload's, and batches.NAME.tasks = [{payload = …}] around it.
@@ -30,12 +41,13 @@ def load(
     flags: Mapping[str, str] | None = None,
     *,
     optional: bool = False,
+    zone: tzinfo = UTC,
 ) -> Config:
     """Read `path` and the conf.d/*.toml beside it, in name order, later files winning, over what is shipped.
 
     `places` are defaults of [daemon] that depend on who runs it, `flags` win over every file. Without a path it is
-    the shipped configuration; an `optional` path may be missing beside its conf.d. Raises ConfigError with every
-    mistake.
+    the shipped configuration; an `optional` path may be missing beside its conf.d. `zone` is the host's. Raises
+    ConfigError with every mistake.
     """
     files = [] if path is None else [path, *sorted((path.parent / "conf.d").glob("*.toml"))]
     if optional and path is not None and not path.exists():
@@ -47,7 +59,7 @@ def load(
     for file in files:
         _merge(merged, _read_file(file, mistakes), (), file, origin)
     _merge(merged, {"daemon": flags} if flags else {}, (), Path("command line"), origin)
-    config = _Builder(origin, mistakes).config(merged, tuple(files))
+    config = _Builder(origin, mistakes).config(merged, files=tuple(files), zone=zone)
     if mistakes:
         raise ConfigError(mistakes)
     return config
@@ -78,9 +90,9 @@ def _merge(
         here = (*key, name)
         origin[here] = file
         if isinstance(value, Mapping) and isinstance(into.get(name, {}), dict):
-            if len(here) == 2 and here[0] == "handlers" and {"command", "function"} & value.keys():
-                # Naming another program replaces a shipped handler rather than making it both.
-                into[name] = {k: v for k, v in into.get(name, {}).items() if k not in ("command", "function")}
+            either = _EITHER.get(here[0], frozenset()) if len(here) == 2 else frozenset()
+            if either & value.keys():
+                into[name] = {k: v for k, v in into.get(name, {}).items() if k not in either}
             _merge(into.setdefault(name, {}), value, here, file, origin)
         else:
             into[name] = value
@@ -94,8 +106,7 @@ class _Builder:
         self._mistakes = mistakes
         self._wrong: set[tuple[str, ...]] = set()
 
-    def config(self, merged: Mapping[str, Any], files: tuple[Path, ...]) -> Config:
-        parts: dict[str, Any] = {"files": files}
+    def config(self, merged: Mapping[str, Any], **parts: Any) -> Config:
         known = {**_TABLES, **_NAMED_TABLES}
         for name, table in merged.items():
             if name not in known:
@@ -109,6 +120,7 @@ class _Builder:
         config = Config(**parts)
         self._check_handlers(config)
         self._check_names(config)
+        self._check_schedules(config)
         return config
 
     def _named(self, kind: type[Any], tables: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -124,7 +136,7 @@ class _Builder:
 
     def _table(self, kind: type[Any], table: Mapping[str, Any], key: tuple[str, ...]) -> Any:
         known = {field.name: field for field in dataclasses.fields(kind) if field.metadata}
-        values = {"name": key[-1]} if kind is Handler else {}
+        values = {"name": key[-1]} if kind in (Handler, Schedule) else {}
         for name, value in table.items():
             try:
                 if name not in known:
@@ -154,6 +166,38 @@ class _Builder:
             queues = {item.task["queue"] for item in batch.tasks if "queue" in item.task}
             self._check_known("handler", handlers | set(batch.on_finish), config.handlers, ("batches", name))
             self._check_known("queue", queues, config.queues, ("batches", name))
+            for index, item in enumerate(batch.tasks):
+                self._check_payload(item.task, config, ("batches", name, "tasks"), f"has an item {index} that")
+
+    def _check_schedules(self, config: Config) -> None:
+        for name, schedule in config.schedules.items():
+            key = ("schedules", name)
+            self._check_times(schedule, key)
+            if schedule.handler is not None:
+                self._check_known("handler", {schedule.handler}, config.handlers, (*key, "handler"))
+            if schedule.queue is not None:
+                self._check_known("queue", {schedule.queue}, config.queues, (*key, "queue"))
+            self._check_payload(schedule.task, config, (*key, "payload"), "")
+
+    def _check_times(self, schedule: Schedule, key: tuple[str, ...]) -> None:
+        times = {(*key, name) for name in _EITHER["schedules"]}
+        if (schedule.cron is None) == (schedule.every is None) and not times & self._wrong:
+            self._mistake(key, "needs either cron or every")
+        if schedule.every is not None and schedule.jitter >= schedule.every:
+            self._mistake((*key, "jitter"), "must be shorter than every")
+        if schedule.every is not None and schedule.timezone is not None:
+            self._mistake((*key, "timezone"), "is for cron; every is counted in real time")
+
+    def _check_payload(self, task: Mapping[str, Any], config: Config, key: tuple[str, ...], which: str) -> None:
+        """Note in what a task that is configured does not fit its handler, if that is known."""
+        name = task.get("handler", config.daemon.default_handler)
+        try:
+            if name in config.handlers:
+                config.handlers[name].accept(task.get("payload"))
+        except ValidationFailed as error:
+            for mistake in error.extra["errors"]:
+                place = f"{mistake['path']}: " if mistake.get("path") else ""
+                self._mistake(key, f'{which} does not fit the handler "{name}": {place}{mistake["detail"]}'.strip())
 
     def _check_known(self, what: str, names: set[str], known: Mapping[str, Any], key: tuple[str, ...]) -> None:
         for name in sorted(names - known.keys()):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cron import Cron
 from ..options import TASK_OPTIONS, Read
 from ..template import Template
-from ..values import dump_json, nearest, read_duration, read_size
+from ..values import check_depth, dump_json, nearest, read_duration, read_size
 
 #: A user, or "%" and a group, by name or number; names of directory services have "\\", "@" and blanks too.
 _USER = re.compile(r"%?\w[\w.@\\ -]*\$?")
@@ -81,6 +82,30 @@ def positive_duration(value: object) -> float:
     if seconds <= 0:
         raise ValueError("must be longer than 0")
     return seconds
+
+
+def interval(value: object) -> float:
+    """Read how often something happens, in seconds."""
+    seconds = read_duration(value)
+    if seconds < 1:
+        raise ValueError("must be at least 1s")
+    return seconds
+
+
+def cron(value: object) -> Cron:
+    """Read a cron expression."""
+    return Cron.parse(text(value))
+
+
+def payload(value: object) -> Any:
+    """Read any value that is JSON, as a payload must be."""
+    check_depth(value)
+    # TOML's dates, NaN and infinities are no JSON.
+    try:
+        dump_json(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"is not JSON: {error}") from error
+    return value
 
 
 def size_limit(value: object) -> int:
@@ -175,8 +200,7 @@ def _named(name: str, read: Read, value: object) -> Any:
 
 
 def _check_payload(value: object) -> None:
-    # TOML's dates, NaN and infinities are no JSON.
     try:
-        dump_json(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"has a payload that is not JSON: {error}") from error
+        payload(value)
+    except ValueError as error:
+        raise ValueError(f"has a payload that {error}") from error

@@ -9,13 +9,18 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
-from ..options import BATCH_OPTIONS, MAX_RETRIES, Read
+from ..cron import Cron
+from ..options import BATCH_OPTIONS, MAX_RETRIES, TASK_OPTIONS, Read
+from ..payloads import Schema
+from ..schedules import Calendar, Interval, Timetable
 from ..task import Policy
-from ..template import Template
-from ..values import read_duration, read_size
+from ..template import Template, expand
+from ..values import MICROSECONDS, read_duration, read_size
+from ..zones import read_zone
 from . import readers
 
 
@@ -88,6 +93,7 @@ class Handler:
     function: str = _key(readers.function, "", '"module:function", called with the payload in a worker process')
     description: str = _key(readers.text, "", "for people: shown by GET /handlers")
     allow: tuple[str, ...] = _key(readers.users, (), 'users and "%groups" who may run it; by default everyone')
+    schema: Schema | None = _key(Schema.read, None, "what its payload must be: a JSON Schema, or a file with one")
     queue: str = _key(readers.text, "default", "the queue its tasks wait in")
     timeout: float | None = _key(readers.positive_duration, None, "how long an attempt may take; by default for ever")
     kill_after: float = _key(read_duration, 5.0, "from SIGTERM to SIGKILL when an attempt is ended")
@@ -121,6 +127,12 @@ class Handler:
         """The payload's fields that the command needs."""
         return sorted({field for template in self.command for field in template.fields})
 
+    def accept(self, payload: Any) -> None:
+        """Raise ValidationFailed for a payload that it cannot be run with."""
+        if self.schema:
+            self.schema.check(payload)
+        expand(self.command, payload, self.allow_dash)
+
     @property
     def policy(self) -> Policy:
         """What the core needs to know."""
@@ -148,6 +160,49 @@ class BatchSettings:
     on_finish: tuple[str, ...] = _key(readers.names, (), "handlers that are run when all of it is over")
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """[schedules.NAME]: a task that is handed in again and again; by cron or every so often."""
+
+    name: str = ""
+    cron: Cron | None = _key(readers.cron, None, 'when, by the clock: "0 3 * * *", or "@daily"')
+    every: float | None = _key(readers.interval, None, "or how often, counted from the epoch")
+    timezone: tzinfo | None = _key(read_zone, None, "whose clock cron means; by default the host's")
+    jitter: float = _key(read_duration, 0.0, "each is put off by a part of this, always by the same")
+    catch_up: str = _key(
+        readers.choice("one", "all", "none"), "one", "what becomes of times that were missed: one run, all, none"
+    )
+    overlap: str = _key(
+        readers.choice("skip", "queue", "cancel"),
+        "skip",
+        "when the one before still goes on: skip this, queue it, cancel that",
+    )
+    handler: str | None = _key(readers.text, None, "what it runs; by default default_handler")
+    payload: Any = _key(readers.payload, None, "any JSON")
+    queue: str | None = _key(TASK_OPTIONS["queue"], None, "the queue it waits in; by default the handler's")
+    priority: int = _key(TASK_OPTIONS["priority"], 0, "higher goes first")
+    label: str | None = _key(TASK_OPTIONS["label"], None, "to find its tasks by")
+    timeout: float | None = _key(TASK_OPTIONS["timeout"], None, "how long an attempt may take; as the handler's")
+    retries: int | None = _key(TASK_OPTIONS["retries"], None, "how often it is tried again; as the handler's")
+    backoff: float | None = _key(read_duration, None, "before the first retry; as the handler's")
+    expires: float | None = _key(readers.positive_duration, None, "how long after its time it may still start")
+
+    @property
+    def task(self) -> Mapping[str, Any]:
+        """The task as POST /run-tasks would take it: handler, payload and options."""
+        options = ("handler", "queue", "priority", "label", "timeout", "retries", "backoff", "expires")
+        given = {name: getattr(self, name) for name in options if getattr(self, name) is not None}
+        return {"payload": self.payload, **given}
+
+    def timetable(self, host: tzinfo) -> Timetable:
+        """When it is due, on a host in that zone; for a schedule that has been checked."""
+        if self.every is not None:
+            return Interval(round(self.every * MICROSECONDS))
+        if self.cron is None:
+            raise ValueError(f"schedules.{self.name} has neither cron nor every")
+        return Calendar(self.cron, self.timezone or host)
+
+
 #: As shipped: a handler that logs the task, and one to watch taskd work with.
 SHIPPED: Mapping[str, Any] = {
     "queues": {"default": {}, "demo": {"concurrency": 10}},
@@ -173,6 +228,9 @@ class Config:
     queues: Mapping[str, Queue] = dataclasses.field(default_factory=dict)
     handlers: Mapping[str, Handler] = dataclasses.field(default_factory=dict)
     batches: Mapping[str, BatchSettings] = dataclasses.field(default_factory=dict)
+    schedules: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
+    #: The host's time zone, for schedules that name none.
+    zone: tzinfo = UTC
     #: The files it was read from.
     files: tuple[Path, ...] = ()
 
@@ -180,3 +238,8 @@ class Config:
     def policies(self) -> Mapping[str, Policy]:
         """Each handler's policy by its name."""
         return {name: handler.policy for name, handler in self.handlers.items()}
+
+    @property
+    def timetables(self) -> Mapping[str, Timetable]:
+        """When each schedule is due, by its name."""
+        return {name: schedule.timetable(self.zone) for name, schedule in self.schedules.items()}

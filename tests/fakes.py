@@ -227,7 +227,7 @@ class Rig:
 class Site:
     """The API before a scheduler, asked through Flask's client."""
 
-    def __init__(self, rig: Rig, waiters: int = 100) -> None:
+    def __init__(self, rig: Rig, waiters: int = 100, user_waiters: int | None = None) -> None:
         self.rig = rig
         #: Called by POST /reload.
         self.reload: Callable[[], None] = lambda: None
@@ -236,7 +236,7 @@ class Site:
             reader=rig.reader,
             config=lambda: rig.config,
             status=lambda: rig.scheduler.status,
-            waiting_room=WaitingRoom(waiters),
+            waiting_room=WaitingRoom(waiters, user_waiters or waiters),
             reload=self._reload,
             limits=lambda handler: {"timeout": f"of {handler.name}"},
         )

@@ -90,7 +90,7 @@ class Box:
         self.path = directory / "s"
         self.app = App()
         self.listener = bind(self.path, 0o600)
-        defaults = {"connections": 50, "waiting_threads": 20, "body": 1000}
+        defaults = {"connections": 50, "waiting_threads": 20, "body": 1000, "user_connections": 10_000}
         self.server = Server(self.app, self.listener, ServerSettings(**{**defaults, **settings}))
         self.clients: list[socket.socket] = []
 
@@ -327,25 +327,25 @@ def test_a_body_may_be_as_long_as_the_limit(box: Box, expect: bytes) -> None:
 
 BROKEN = {
     "line": (b"nonsense\r\n\r\n", 400, "malformed_request"),
-    "header": (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400, "malformed_request"),
-    "length": (b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400, "malformed_request"),
-    "chunk": (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
-    "body": (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large"),
+    "header": (b"GET / HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400, "malformed_request"),
+    "length": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400, "malformed_request"),
+    "chunk": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
+    "body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large"),
     "asked": (
-        b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n",
         413,
         "body_too_large",
     ),
     "chunks": (
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000,
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000,
         413,
         "body_too_large",
     ),
-    "headers": (b"GET / HTTP/1.1\r\nA: %s\r\n\r\n" % (b"x" * 17000), 431, "headers_too_large"),
+    "headers": (b"GET / HTTP/1.1\r\nHost: x\r\nA: %s\r\n\r\n" % (b"x" * 17000), 431, "headers_too_large"),
     "endless": (b"GET /" + b"x" * 17000, 431, "headers_too_large"),
-    "coding": (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
-    "failure": (b"GET /fail HTTP/1.1\r\n\r\n", 500, "internal"),
-    "system": (b"GET /fail_as_the_system HTTP/1.1\r\n\r\n", 500, "internal"),
+    "coding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
+    "failure": (b"GET /fail HTTP/1.1\r\nHost: x\r\n\r\n", 500, "internal"),
+    "system": (b"GET /fail_as_the_system HTTP/1.1\r\nHost: x\r\n\r\n", 500, "internal"),
 }
 
 
@@ -371,19 +371,23 @@ def test_a_request_that_cannot_be_read_gets_a_problem_document(
 @pytest.mark.parametrize("framing", [b"0\r\nA: " + b"x" * 17000, b"1;" + b"x" * 17000], ids=["trailer", "chunk"])
 def test_a_bodys_own_headers_have_a_limit(boxes: Callable[..., Box], framing: bytes) -> None:
     """A trailer, or a chunk's header, without an end does not fill the memory while the body may be large."""
-    client = boxes(body=10_000_000).send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
+    client = boxes(body=10_000_000).send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
     assert json.loads(read(client)[1])["code"] in ("headers_too_large", "malformed_request")
 
 
 def test_a_client_in_the_middle_of_a_large_body_sees_why_it_is_refused(box: Box) -> None:
     """Who sends everything before reading anything gets the 413 instead of "broken pipe"."""
-    client = box.send(b"POST / HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
+    client = box.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
     assert json.loads(read(client)[1])["code"] == "body_too_large"
 
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"],
+    [
+        b"",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n",
+    ],
 )
 def test_a_client_that_drips_is_sent_away(boxes: Callable[..., Box], head: bytes) -> None:
     """Nobody holds a connection by sending a byte now and then: the whole request has its time."""
@@ -434,7 +438,7 @@ def test_the_application_learns_that_its_client_has_gone(box: Box, caplog: pytes
 
 def test_a_client_that_sent_more_and_went_is_noticed_too(box: Box) -> None:
     """Requests sent ahead do not hide that the client has gone."""
-    client = box.send(b"GET /wait HTTP/1.1\r\n\r\n" * 4)
+    client = box.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 4)
     assert box.app.arrived.acquire(timeout=PATIENCE)
     client.close()
     assert box.app.gone.acquire(timeout=PATIENCE)
@@ -578,7 +582,7 @@ def test_without_descriptors_the_server_waits_for_some(box: Box, caplog: pytest.
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     late.settimeout(PATIENCE)
-    late.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    late.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert read(late)[1] == b"hello"
     assert box.server.turns < turns + 20
     assert client.send(b"G") == 1
@@ -618,7 +622,7 @@ def test_a_beat_comes_from_the_loop(box: Box) -> None:
 def test_a_drain_answers_what_was_asked(box: Box) -> None:
     """Stopping loses no answer: whole, the last of its connection; and nobody else gets in."""
     waiting = [box.get("/wait") for _ in range(8)]
-    stream, idle, half = box.get("/stream"), box.get(), box.send(b"GET / HTTP/1.1\r\n")
+    stream, idle, half = box.get("/stream"), box.get(), box.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
     read(idle)
     for _ in waiting:
         assert box.app.arrived.acquire(timeout=PATIENCE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter, Map
 
-from . import about, batches, control, problems, tasks
+from . import about, batches, control, guard, problems, tasks
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
@@ -35,6 +35,7 @@ def create_app(services: Services) -> Flask:
     app.extensions["taskd"] = services
     # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
     app.url_map = Map(converters={"id": Id}, merge_slashes=False)
+    guard.register(app, services.config().daemon.hosts)
     for module in (about, tasks, batches, control):
         app.register_blueprint(module.blueprint)
     problems.register(app)

@@ -19,7 +19,7 @@ from ..task import Batch
 from ..values import dump_json, format_time, nearest, read_duration
 from .access import submitter
 from .intake import NDJSON, read_many, read_query, specs_of
-from .services import Services, released_by_disconnect, services, watching
+from .services import Services, released_by_disconnect, services, take_place, watching
 from .tasks import answer
 
 blueprint = Blueprint("batches", __name__)
@@ -66,7 +66,7 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
     specs = specs_of(items, at.config())
     if not specs:
         return answer([])
-    place = at.waiting_room.enter()
+    place = take_place()
     try:
         synchronizer = released_by_disconnect(JobsSynchronizer())
         limits = {"max_parallel": options.get("max_parallel"), "fail_fast": options.get("fail_fast", False)}

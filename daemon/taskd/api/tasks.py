@@ -15,7 +15,7 @@ from ..task import Task
 from ..values import dump_json, read_duration
 from .access import submitter
 from .intake import read_many, read_query, read_task, specs_of
-from .services import released_by_disconnect, services, watching
+from .services import released_by_disconnect, services, take_place, watching
 
 blueprint = Blueprint("tasks", __name__)
 
@@ -35,7 +35,7 @@ def post_task() -> Response:
     submit = Submit(None, [read_task(at.config(), options)], submitter())
     if not options.get("wait"):
         return _accepted(at.inbox.submit(submit)[0])
-    with at.waiting_room.enter():
+    with take_place():
         synchronizer = released_by_disconnect(JobsSynchronizer())
         task = at.inbox.submit(submit, synchronizer)[0]
         if not synchronizer.wait(options["wait"]):

@@ -78,6 +78,8 @@ class AppTask(Served, WSGITask):  # type: ignore[misc]  # waitress has no types
         """Answer waitress's environ with who asks, a way to learn that they have gone, and one to send the headers."""
         environ: dict[str, Any] = super().get_environment()
         environ["SERVER_SOFTWARE"] = "taskd"
+        # As in http://localhost: it is the same, and an application might send the client there.
+        environ["PATH_INFO"] = environ["PATH_INFO"] or "/"
         environ["taskd.peer"] = self.channel.peer
         environ["taskd.peer_groups"] = self.channel.peer_groups
         environ["taskd.target_host"] = self.request.proxy_netloc

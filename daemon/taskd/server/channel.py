@@ -75,7 +75,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def peer_groups(self) -> tuple[int, ...]:
         """The client's supplementary groups as they were when it connected; the kernel is asked once, when needed."""
         if self._groups is None:
-            self._groups = groups(self.socket)
+            # The server's thread may close it at any moment, and then there is none.
+            self._groups = groups(sock) if (sock := self.socket) else ()
         return self._groups
 
     @property

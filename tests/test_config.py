@@ -117,7 +117,8 @@ def test_every_setting_of_a_handler_is_read(write: Write) -> None:
 
 def test_hosts_are_read_without_regard_to_case(write: Write) -> None:
     """As names of hosts are."""
-    assert load(write('[daemon]\nhosts = ["Tasks.Example", "[::1]"]')).daemon.hosts == ("tasks.example", "[::1]")
+    hosts = load(write('[daemon]\nhosts = ["Tasks.Example", "[::1]", "127.0.0.1"]'))
+    assert hosts.daemon.hosts == ("tasks.example", "[::1]", "127.0.0.1")
 
 
 def test_a_batch_is_configured_with_its_tasks(write: Write) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 from werkzeug.test import TestResponse
@@ -15,6 +17,7 @@ from taskd.config import DaemonSettings
 
 Sites = Callable[..., Site]
 
+README = Path(__file__).parent.parent / "README.md"
 FORMS = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense", "", None]
 
 
@@ -248,8 +251,12 @@ def test_the_daemon_takes_nothing_from_a_page(taskd: Taskd, headers: dict[str, s
     assert taskd.get("/health").status == 200
 
 
-def test_curl_is_no_browser(taskd: Taskd) -> None:
-    """What the README shows works, and the name of a host that is not configured is explained."""
+def test_what_the_readme_shows_is_refused_as_it_says(taskd: Taskd) -> None:
+    """Each command of that section, typed as it stands there, is answered with the status and code beside it."""
+    section = README.read_text("utf-8").partition("## No way in from a browser\n")[2].partition("\n## ")[0]
+    commands = re.findall(r"^curl --unix-socket \S+ (.*\S) +# (\d+) (\w+)$", section, re.MULTILINE)
+    assert len(commands) == section.count("curl --unix-socket") == 2
+    for arguments, status, code in commands:
+        document = json.loads(taskd.curl(*shlex.split(arguments)))
+        assert (document["status"], document["code"]) == (int(status), code)
     assert '"status":"ok"' in taskd.curl("http://localhost/health")
-    explained: Any = taskd.curl("http://taskd/health")
-    assert '"code":"unknown_host"' in explained

@@ -44,7 +44,9 @@ def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner]:
 def sites(rigs: Callable[..., Rig]) -> Callable[..., Site]:
     """Make the API before a started scheduler."""
 
-    def make(settings: Config | None = None, waiters: int = 100, kind: str = "fifo") -> Site:
-        return Site(rigs(kind, settings).start(), waiters)
+    def make(
+        settings: Config | None = None, waiters: int = 100, kind: str = "fifo", user_waiters: int | None = None
+    ) -> Site:
+        return Site(rigs(kind, settings).start(), waiters, user_waiters)
 
     return make

@@ -238,11 +238,11 @@ class Rig:
 class Site:
     """The API before a scheduler, asked through Flask's client."""
 
-    def __init__(self, rig: Rig, waiters: int = 100) -> None:
+    def __init__(self, rig: Rig, waiters: int = 100, user_waiters: int | None = None) -> None:
         self.rig = rig
         #: Called by POST /reload.
         self.reload: Callable[[], None] = lambda: None
-        room = WaitingRoom(waiters)
+        room = WaitingRoom(waiters, user_waiters or waiters)
         services = Services(
             inbox=rig.inbox,
             reader=rig.reader,

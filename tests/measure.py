@@ -140,7 +140,8 @@ def _rate(connections: int) -> float:
 def _post(path: str, count: int) -> None:
     """Post tasks one after the other on one connection, and read no more of the answers than must be."""
     body = json.dumps("x" * 198).encode()
-    head = f"POST /task?delay=1h HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /task?delay=1h HTTP/1.1\r\n{headers}\r\n"
     request = head.encode() + body
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)

@@ -31,7 +31,7 @@ SOURCES = str(Path(__file__).parent.parent / "daemon")
 NOBODY = 65534
 
 #: How root becomes an ordinary user, who can still read the interpreter's files where those are root's alone.
-_AS_NOBODY = [
+AS_NOBODY = [
     "setpriv",
     f"--reuid={NOBODY}",
     f"--regid={NOBODY}",
@@ -277,7 +277,7 @@ def command(*arguments: str, ordinary: bool = False, **variables: str) -> subpro
 def program(ordinary: bool = False) -> list[str]:
     """How `taskd` is called: by who runs the tests, or by an `ordinary` user also if that is root."""
     taskd = [sys.executable, "-m", "taskd"]
-    return [*_AS_NOBODY, *taskd] if ordinary and os.geteuid() == 0 else taskd
+    return [*AS_NOBODY, *taskd] if ordinary and os.geteuid() == 0 else taskd
 
 
 def pipe_gate(path: Path) -> Callable[[], object]:

@@ -386,7 +386,7 @@ def test_the_root_lists_every_path(site: Site) -> None:
     assert (root["name"], root["version"]) == ("taskd", __version__)
     listed = {(path["path"], method) for path in root["paths"] for method in path["methods"]}
     routed = {
-        (re.sub("<[^>]+>", "{id}", rule.rule), method)
+        (re.sub("<name>", "{name}", re.sub("<id:[^>]+>", "{id}", rule.rule)), method)
         for rule in site.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fakes import PATIENCE, SUCCESS, Site, config, handler, problem
+from taskd.api import WaitingRoom
 from taskd.config import Limits
+from taskd.errors import TooManyWaiters
 
 Sites = Callable[..., Site]
 
@@ -327,6 +329,46 @@ def test_too_many_waiters_are_answered_with_503(sites: Sites) -> None:
         assert waiting.result(PATIENCE).status_code == 200
     site.rig.executor.answer = lambda _: SUCCESS
     assert site.post(f"/task?wait={PATIENCE}", 1).status_code == 200
+
+
+def test_too_many_waiters_of_one_user_are_answered_with_503(sites: Sites) -> None:
+    """The answer says that it is the user's own limit; others go on waiting, and a place that is left is free."""
+    site = sites(waiters=3, user_waiters=1)
+    mine, theirs = ({"environ_base": {"taskd.peer": (1, uid, 1)}} for uid in (1001, 1002))
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(site.post, "/run-tasks", [{}], **mine)]
+        tasks = [site.rig.executor.next()]
+        for response in (
+            site.post("/run-tasks", [{}], **mine),
+            site.post("/task?wait=1", 1, **mine),
+            site.get("/tasks/1?wait=1", **mine),
+            site.get("/batches/1?wait=1", **mine),
+        ):
+            document = problem(response, 503, "too_many_waiters")
+            assert "your own requests as limits.user_waiters allows, 1," in document["detail"]
+            assert response.headers["Retry-After"] == "1"
+        assert site.rows() == 1
+        waiting.append(threads.submit(site.post, "/run-tasks", [{}], **theirs))
+        tasks.append(site.rig.executor.next())
+        for task in tasks:
+            site.rig.executor.finish(task)
+        assert [answered.result(PATIENCE).status_code for answered in waiting] == [200, 200]
+    site.rig.executor.answer = lambda _: SUCCESS
+    assert site.post(f"/task?wait={PATIENCE}", 1, **mine).status_code == 200
+
+
+def test_who_is_exempt_may_take_every_place() -> None:
+    """Of the places there are, and no more."""
+    room = WaitingRoom(3, 1, frozenset({0}))
+    places = [room.enter(0), room.enter(0), room.enter(1001)]
+    for uid in (0, 1002):
+        with pytest.raises(TooManyWaiters, match=r"limits\.waiters"):
+            room.enter(uid)
+    places[0].leave()
+    places[0].leave()
+    with pytest.raises(TooManyWaiters, match=r"limits\.user_waiters"):
+        room.enter(1001)
+    room.enter(1002)
 
 
 def test_a_stopping_daemon_answers_with_503(sites: Sites) -> None:

@@ -126,6 +126,12 @@ def test_every_setting_of_a_handler_is_read(write: Write) -> None:
     assert (y.function, y.python_path, y.worker_tasks, y.worker_idle) == ("acme.reports:build", ("/opt/acme",), 5, 1)
 
 
+def test_hosts_are_read_without_regard_to_case(write: Write) -> None:
+    """As names of hosts are."""
+    hosts = load(write('[daemon]\nhosts = ["Tasks.Example", "[::1]", "127.0.0.1"]'))
+    assert hosts.daemon.hosts == ("tasks.example", "[::1]", "127.0.0.1")
+
+
 def test_a_batch_is_configured_with_its_tasks(write: Write) -> None:
     """Tasks of a configured batch take what tasks of a request take, and a count."""
     path = write("""
@@ -280,6 +286,12 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
             '[daemon]\ndefault_handler = "lgo"',
             'daemon.default_handler names the unknown handler "lgo"; did you mean "log"?',
         ),
+        ('[daemon]\nhosts = "localhost"', 'daemon.hosts must be a list of host names such as ["tasks.example"]'),
+        ('[daemon]\nhosts = ["a:80"]', "daemon.hosts must be a list of host names"),
+        ('[daemon]\nhosts = ["http://a"]', "daemon.hosts must be a list of host names"),
+        ('[daemon]\nhosts = [1, ""]', "daemon.hosts must be a list of host names"),
+        ("[limits]\nuser_waiters = 0", "limits.user_waiters must be a whole number from 1 to 30000"),
+        ("[limits]\nuser_connections = 0", "limits.user_connections must be a whole number from 1 to 60000"),
         ('[limits]\nbody = "1 parsec"', 'limits.body must be a size such as "64KiB"'),
         ("[limits]\nwaiters = 0", "limits.waiters must be a whole number from 1 to 30000"),
         ("[limits]\nwaiters = true", "limits.waiters must be a whole number"),

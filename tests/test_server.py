@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from taskd.server import Server, ServerSettings, bind, unbind
 from taskd.server.acceptor import reserve_descriptors
 from taskd.server.listener import LONGEST_PATH
 from taskd.server.pool import Pool
+from taskd.server.users import ANSWERED
 
 PATIENCE = 20.0
 
@@ -56,6 +58,12 @@ class App:
         assert self.opened.wait(PATIENCE)
         start_response("200 OK", [])
         return [b"waited"]
+
+    def groups(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        ask = environ["taskd.peer_groups"]
+        assert ask() is ask() or not ask()
+        start_response("200 OK", [])
+        return [json.dumps(ask()).encode()]
 
     def late(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         self.arrived.release()
@@ -90,7 +98,7 @@ class Box:
         self.path = directory / "s"
         self.app = App()
         self.listener = bind(self.path, 0o600)
-        defaults = {"connections": 50, "waiting_threads": 20, "body": 1000}
+        defaults = {"connections": 50, "waiting_threads": 20, "body": 1000, "user_connections": 10_000}
         self.server = Server(self.app, self.listener, ServerSettings(**{**defaults, **settings}))
         self.clients: list[socket.socket] = []
 
@@ -305,6 +313,27 @@ def test_the_application_learns_who_asks(box: Box) -> None:
     assert box.app.environ["taskd.peer"] == (os.getpid(), os.getuid(), os.getgid())
 
 
+@pytest.mark.parametrize("groups", [[], [0], [7, 4_000_000_000, 50_000], list(range(1000, 1300))], ids=len)
+def test_the_application_learns_the_clients_groups(box: Box, groups: list[int]) -> None:
+    """Rights can be given to groups: the kernel says who is in them, however many there are."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a client in other groups")
+    command = ["curl", "-sS", "--unix-socket", str(box.path), "http://x/groups"]
+    client = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True, extra_groups=groups)
+    assert sorted(json.loads(client.stdout)) == sorted(groups)
+
+
+def test_who_has_gone_is_in_no_group(box: Box) -> None:
+    """A right that can no longer be seen is not given."""
+    client = box.get("/wait")
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    ask = box.app.environ["taskd.peer_groups"]
+    client.close()
+    assert box.app.gone.acquire(timeout=PATIENCE)
+    eventually(lambda: box.server.connections == 0)
+    assert ask() == ()
+
+
 def test_a_chunk_is_sent_when_it_is_made(box: Box) -> None:
     """Who follows a stream sees each piece at once."""
     client = box.get("/stream")
@@ -327,25 +356,25 @@ def test_a_body_may_be_as_long_as_the_limit(box: Box, expect: bytes) -> None:
 
 BROKEN = {
     "line": (b"nonsense\r\n\r\n", 400, "malformed_request"),
-    "header": (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400, "malformed_request"),
-    "length": (b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400, "malformed_request"),
-    "chunk": (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
-    "body": (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large"),
+    "header": (b"GET / HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n", 400, "malformed_request"),
+    "length": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400, "malformed_request"),
+    "chunk": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
+    "body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large"),
     "asked": (
-        b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n",
         413,
         "body_too_large",
     ),
     "chunks": (
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000,
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000,
         413,
         "body_too_large",
     ),
-    "headers": (b"GET / HTTP/1.1\r\nA: %s\r\n\r\n" % (b"x" * 17000), 431, "headers_too_large"),
+    "headers": (b"GET / HTTP/1.1\r\nHost: x\r\nA: %s\r\n\r\n" % (b"x" * 17000), 431, "headers_too_large"),
     "endless": (b"GET /" + b"x" * 17000, 431, "headers_too_large"),
-    "coding": (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
-    "failure": (b"GET /fail HTTP/1.1\r\n\r\n", 500, "internal"),
-    "system": (b"GET /fail_as_the_system HTTP/1.1\r\n\r\n", 500, "internal"),
+    "coding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "malformed_request"),
+    "failure": (b"GET /fail HTTP/1.1\r\nHost: x\r\n\r\n", 500, "internal"),
+    "system": (b"GET /fail_as_the_system HTTP/1.1\r\nHost: x\r\n\r\n", 500, "internal"),
 }
 
 
@@ -371,32 +400,71 @@ def test_a_request_that_cannot_be_read_gets_a_problem_document(
 @pytest.mark.parametrize("framing", [b"0\r\nA: " + b"x" * 17000, b"1;" + b"x" * 17000], ids=["trailer", "chunk"])
 def test_a_bodys_own_headers_have_a_limit(boxes: Callable[..., Box], framing: bytes) -> None:
     """A trailer, or a chunk's header, without an end does not fill the memory while the body may be large."""
-    client = boxes(body=10_000_000).send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
+    client = boxes(body=10_000_000).send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
     assert json.loads(read(client)[1])["code"] in ("headers_too_large", "malformed_request")
 
 
 def test_a_client_in_the_middle_of_a_large_body_sees_why_it_is_refused(box: Box) -> None:
     """Who sends everything before reading anything gets the 413 instead of "broken pipe"."""
-    client = box.send(b"POST / HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
+    client = box.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n" + bytes(20_000_000))
     assert json.loads(read(client)[1])["code"] == "body_too_large"
 
 
-@pytest.mark.parametrize(
-    "head",
-    [b"", b"POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"],
-)
-def test_a_client_that_drips_is_sent_away(boxes: Callable[..., Box], head: bytes) -> None:
+_CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+DRIPS = {
+    "first line": (b"", b"P"),
+    "header": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A"),
+    "headers": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
+    "body": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n", b"P"),
+    "chunk's size": (_CHUNKED, b"0"),
+    "chunk's extension": (_CHUNKED + b"1;", b"a"),
+    "chunk": (_CHUNKED + b"fff\r\n", b"P"),
+    "chunks": (_CHUNKED, b"1\r\nP\r\n"),
+    "trailer": (_CHUNKED + b"0\r\n", b"A"),
+    "trailers": (_CHUNKED + b"0\r\n", b"A: b\r\n"),
+}
+
+
+@pytest.mark.parametrize(("head", "drip"), DRIPS.values(), ids=DRIPS)
+def test_a_client_that_drips_is_sent_away(boxes: Callable[..., Box], head: bytes, drip: bytes) -> None:
     """Nobody holds a connection by sending a byte now and then: the whole request has its time."""
     box = boxes(request_deadline=0.3)
     client = box.send(head)
     begun = time.monotonic()
     with contextlib.suppress(BrokenPipeError):
         while not select.select([client], [], [], 0.02)[0]:
-            client.send(b"P")
+            client.send(drip)
             assert time.monotonic() < begun + PATIENCE
     assert time.monotonic() >= begun + 0.3
     response, body = read(client)
     assert (response.status, json.loads(body)["code"]) == (408, "request_timeout")
+
+
+def test_clients_that_drip_do_not_keep_others_waiting(boxes: Callable[..., Box]) -> None:
+    """Hundreds that send a byte now and then cost an honest client nothing, and all are gone after their time."""
+    box = boxes(connections=500, request_deadline=2.0)
+    drips = itertools.cycle(DRIPS.values())
+    dripping = [(box.send(head + drip), drip) for head, drip in itertools.islice(drips, 300)]
+    begun = time.monotonic()
+    while time.monotonic() < begun + 0.8:
+        for client, drip in dripping[:: len(DRIPS) + 1]:
+            assert not select.select([client], [], [], 0.001)[0]
+            client.send(drip)
+        asked = time.monotonic()
+        with box.get() as honest:
+            assert read(honest)[1] == b"hello"
+        assert time.monotonic() - asked < 1.0
+    for client, _ in dripping:
+        response, body = read(client)
+        assert (response.status, json.loads(body)["code"]) == (408, "request_timeout")
+    assert time.monotonic() < begun + PATIENCE
+
+
+def test_empty_lines_do_not_hold_a_connection(box: Box) -> None:
+    """Nothing that can be sent for ever begins a request anew."""
+    client = box.send(b"\r\n\r\n\r")
+    assert json.loads(read(client)[1])["code"] == "malformed_request"
+    assert ended(client)
 
 
 def test_a_connection_that_asks_nothing_is_closed_after_its_time(boxes: Callable[..., Box]) -> None:
@@ -434,7 +502,7 @@ def test_the_application_learns_that_its_client_has_gone(box: Box, caplog: pytes
 
 def test_a_client_that_sent_more_and_went_is_noticed_too(box: Box) -> None:
     """Requests sent ahead do not hide that the client has gone."""
-    client = box.send(b"GET /wait HTTP/1.1\r\n\r\n" * 4)
+    client = box.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 4)
     assert box.app.arrived.acquire(timeout=PATIENCE)
     client.close()
     assert box.app.gone.acquire(timeout=PATIENCE)
@@ -543,6 +611,64 @@ def test_beyond_the_limit_connections_wait(boxes: Callable[..., Box], caplog: py
     assert caplog.text.count("no more are accepted") == 1
 
 
+def refused(client: socket.socket) -> bool:
+    """Whether the answer says that its user has too many connections."""
+    response, body = read(client)
+    if response.status == 200:
+        return False
+    assert (response.status, json.loads(body)["code"]) == (503, "too_many_connections")
+    assert (response.getheader("Retry-After"), response.getheader("Connection")) == ("1", "close")
+    return True
+
+
+def test_one_user_has_a_limit_of_connections(boxes: Callable[..., Box], caplog: pytest.LogCaptureFixture) -> None:
+    """One more is answered, whether it asks or not, and closed; once another has ended the next one is served."""
+    box = boxes(user_connections=5)
+    kept = [box.connect() for _ in range(5)]
+    eventually(lambda: box.server.connections == 5)
+    for client in (box.get(), box.connect(), box.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n")):
+        assert refused(client)
+        assert ended(client)
+        client.close()
+    kept[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert not refused(kept[0])
+    kept[1].close()
+    eventually(lambda: box.server.connections == 4)
+    assert not refused(box.get())
+    assert caplog.text.count(f"user {os.getuid()} has 5 connections open: more are refused") == 1
+
+
+def test_a_flood_of_one_user_leaves_room_for_others(boxes: Callable[..., Box]) -> None:
+    """Not even those that are being refused take all places; whose are not answered are closed."""
+    box = boxes(connections=60, user_connections=5)
+    flood = [box.connect() for _ in range(200)]
+    for client in flood[5 + ANSWERED :]:
+        assert ended(client)
+    assert box.server.connections <= 5 + ANSWERED
+    assert box.app.environ == {}
+    for client in flood:
+        client.close()
+    eventually(lambda: box.server.connections == 0)
+    assert not refused(box.get())
+
+
+def test_who_is_exempt_may_have_every_connection(boxes: Callable[..., Box]) -> None:
+    """Who looks after the daemon gets in."""
+    box = boxes(connections=20, user_connections=5, exempt_users={os.getuid()})
+    clients = [box.get() for _ in range(20)]
+    assert not any(refused(client) for client in clients)
+
+
+def test_one_users_limit_shrinks_with_that_of_all(boxes: Callable[..., Box], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are few descriptors, one user still cannot take them all."""
+    monkeypatch.setattr("taskd.server.loop.reserve_descriptors", lambda count: count // 4)
+    box = boxes(connections=120, user_connections=20)
+    for _ in range(5):
+        box.connect()
+    eventually(lambda: box.server.connections == 5)
+    assert refused(box.get())
+
+
 def test_descriptors_are_reserved_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of open files is raised as needed, and where it cannot be, fewer connections are promised."""
     limits, raised = {"now": (1024, 4096)}, []
@@ -578,7 +704,7 @@ def test_without_descriptors_the_server_waits_for_some(box: Box, caplog: pytest.
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     late.settimeout(PATIENCE)
-    late.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    late.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert read(late)[1] == b"hello"
     assert box.server.turns < turns + 20
     assert client.send(b"G") == 1
@@ -618,7 +744,7 @@ def test_a_beat_comes_from_the_loop(box: Box) -> None:
 def test_a_drain_answers_what_was_asked(box: Box) -> None:
     """Stopping loses no answer: whole, the last of its connection; and nobody else gets in."""
     waiting = [box.get("/wait") for _ in range(8)]
-    stream, idle, half = box.get("/stream"), box.get(), box.send(b"GET / HTTP/1.1\r\n")
+    stream, idle, half = box.get("/stream"), box.get(), box.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
     read(idle)
     for _ in waiting:
         assert box.app.arrived.acquire(timeout=PATIENCE)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import queue
 import signal
 import socket
@@ -46,6 +47,9 @@ FAREWELL = 10.0
 RELOAD = 30.0
 #: Seconds between two STATUS= at the least, and between two EXTEND_TIMEOUT_USEC= while draining.
 NEWS = 1.0
+
+#: Of [limits], what counts from the next start only; of [daemon] it is all.
+_LIMITS_AT_START = ("bulk_body", "waiters", "connections", "user_waiters", "user_connections", "output")
 
 
 class Daemon:
@@ -123,7 +127,9 @@ class Daemon:
 
     def _start_server(self, reader: Reader, listener: socket.socket) -> None:
         limits = self._config.limits
-        room = WaitingRoom(limits.waiters)
+        # Who looks after the daemon gets in, however many others there are of theirs.
+        exempt = frozenset({0, os.geteuid()})
+        room = WaitingRoom(limits.waiters, limits.user_waiters, exempt)
         services = Services(
             inbox=self._inbox,
             reader=reader,
@@ -140,7 +146,11 @@ class Daemon:
             create_app(services),
             listener,
             ServerSettings(
-                connections=limits.connections, waiting_threads=limits.waiters, body=max(limits.body, limits.bulk_body)
+                connections=limits.connections,
+                waiting_threads=limits.waiters,
+                body=max(limits.body, limits.bulk_body),
+                user_connections=limits.user_connections,
+                exempt_users=exempt,
             ),
         )
         self._server.start()
@@ -301,7 +311,7 @@ class Daemon:
 def _need_restart(old: Config, new: Config) -> list[str]:
     """The keys that changed and count from the next start only."""
     keys = [("daemon", field.name) for field in dataclasses.fields(new.daemon)]
-    keys += [("limits", name) for name in ("bulk_body", "waiters", "connections", "output")]
+    keys += [("limits", name) for name in _LIMITS_AT_START]
     return [
         f"{table}.{key}"
         for table, key in keys

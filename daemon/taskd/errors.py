@@ -139,6 +139,20 @@ class HandlerForbidden(Forbidden):
     code = "handler_forbidden"
 
 
+class CrossSite(RequestError):
+    """Requests made by web pages are refused; programs leave out Origin and Sec-Fetch-Site."""
+
+    code = "cross_site"
+    status = HTTPStatus.FORBIDDEN
+
+
+class UnknownHost(RequestError):
+    """The request is for another host; ask http://localhost/…, or add the name to daemon.hosts."""
+
+    code = "unknown_host"
+    status = HTTPStatus.MISDIRECTED_REQUEST
+
+
 class NotFound(RequestError):
     """There is nothing at this path; GET / lists what there is."""
 
@@ -265,6 +279,14 @@ class TooManyWaiters(RequestError):
     """As many requests as limits.waiters allows are waiting; ask without waiting, or try again later."""
 
     code = "too_many_waiters"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = 1
+
+
+class TooManyConnections(RequestError):
+    """As many connections of one user as limits.user_connections allows are open; close some, or try again later."""
+
+    code = "too_many_connections"
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 1
 

@@ -20,7 +20,7 @@ from .access import Right, submitter, visible_batch
 from .intake import BATCH, JSON, NDJSON, handler_of, specs_of
 from .once import REPLAYED, demand_remembered, key_of
 from .routes import Answer, route
-from .services import Services, released_by_disconnect, services, watching
+from .services import Services, released_by_disconnect, services, take_place, watching
 from .tasks import INTAKE, WAITING, answer
 
 #: The header that names the batch, sent before anything is waited for.
@@ -97,7 +97,7 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
         after=after,
         key=key_of(options, items),
     )
-    place = at.waiting_room.enter()
+    place = take_place()
     try:
         synchronizer = released_by_disconnect(JobsSynchronizer())
         accepted = at.inbox.submit(submit, synchronizer)

@@ -16,7 +16,7 @@ from ..task import State
 from ..values import MICROSECONDS, nearest
 from .access import Right
 from .routes import Answer, route
-from .services import released_by_disconnect, services
+from .services import released_by_disconnect, services, take_place
 from .tasks import WAITING, answer
 
 _WAIT_EMPTY: Mapping[str, Option] = {"wait": WAIT.described("how long to wait until nothing of it is unfinished")}
@@ -89,7 +89,7 @@ def _wait_until_empty(name: str, seconds: float | None) -> None:
     at = services()
     if not seconds:
         return
-    with at.waiting_room.enter():
+    with take_place():
         synchronizer = released_by_disconnect(JobsSynchronizer())
         # It has no task to wait for: only its release ends the wait.
         synchronizer.expect([0])

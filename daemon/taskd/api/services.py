@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,22 +22,41 @@ from ..synchronizer import JobsSynchronizer
 
 
 class WaitingRoom:
-    """Places for requests that wait: they can never take the server's last threads."""
+    """Places for requests that wait: they can never take the server's last threads, nor one user all of them."""
 
-    def __init__(self, places: int) -> None:
-        self._most = places
-        self._places = threading.BoundedSemaphore(places)
+    def __init__(self, places: int, user_places: int, exempt: Set[int] = frozenset()) -> None:
+        """Of `places`, one user may take `user_places`, unless exempt."""
+        self._free = places
+        self._user_places = user_places
+        self._exempt = exempt
+        self._taken: Counter[int | None] = Counter()
+        self._lock = threading.Lock()
 
-    def enter(self) -> Place:
-        """Take a place; raises TooManyWaiters."""
-        if not self._places.acquire(blocking=False):
-            raise TooManyWaiters
-        return Place(self._places.release)
+    def enter(self, uid: int | None) -> Place:
+        """Take a place for a request of the user `uid`; raises TooManyWaiters."""
+        with self._lock:
+            if not self._free:
+                raise TooManyWaiters
+            if uid not in self._exempt and self._taken[uid] >= self._user_places:
+                raise TooManyWaiters(
+                    f"As many of your own requests as limits.user_waiters allows, {self._user_places}, are waiting; "
+                    "ask without waiting, or try again later."
+                )
+            self._free -= 1
+            self._taken[uid] += 1
+        return Place(lambda: self._leave(uid))
+
+    def _leave(self, uid: int | None) -> None:
+        with self._lock:
+            self._free += 1
+            self._taken[uid] -= 1
+            if not self._taken[uid]:
+                del self._taken[uid]
 
     @property
     def taken(self) -> int:
         """Any thread: how many places are taken."""
-        return self._most - self._places._value
+        return self._taken.total()
 
 
 class Place(AbstractContextManager["Place"]):
@@ -82,6 +102,12 @@ def services() -> Services:
     return cast(Services, current_app.extensions["taskd"])
 
 
+def take_place() -> Place:
+    """Take a place in the waiting room for the user who sent this request; raises TooManyWaiters."""
+    _, uid, _ = request.environ.get("taskd.peer", (None, None, None))
+    return services().waiting_room.enter(uid)
+
+
 @contextmanager
 def watching(task_ids: Sequence[int]) -> Iterator[JobsSynchronizer | None]:
     """Wait here for tasks that have been accepted already; None while the daemon stops: what is known now is all.
@@ -89,7 +115,7 @@ def watching(task_ids: Sequence[int]) -> Iterator[JobsSynchronizer | None]:
     Only what ends from here on is told to the synchronizer; what ended before is in the journal.
     """
     at = services()
-    with at.waiting_room.enter():
+    with take_place():
         synchronizer = released_by_disconnect(JobsSynchronizer())
         try:
             at.inbox.watch(synchronizer, task_ids)

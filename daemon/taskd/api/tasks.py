@@ -35,7 +35,7 @@ from .access import Right, submitter, visible_task
 from .intake import PAYLOAD, TASKS, spec_of, specs_of
 from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, key_of, record_of
 from .routes import Answer, route
-from .services import released_by_disconnect, services, watching
+from .services import released_by_disconnect, services, take_place, watching
 
 #: What can be wrong with handing tasks in, besides what is wrong with the request.
 INTAKE: tuple[type[RequestError], ...] = (
@@ -80,7 +80,7 @@ def post_task(options: Mapping[str, Any], payload: Any) -> Response:
     submit = Submit(None, [spec], submitter(), key=key_of(options, payload), join=join)
     if not options.get("wait"):
         return accepted_one(at.inbox.submit(submit))
-    with at.waiting_room.enter():
+    with take_place():
         synchronizer = released_by_disconnect(JobsSynchronizer())
         accepted = at.inbox.submit(submit, synchronizer)
         # One that was there before may be over already, which nobody tells the synchronizer.

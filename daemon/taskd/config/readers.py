@@ -142,6 +142,18 @@ def environment(value: object) -> Mapping[str, str]:
     return value
 
 
+#: A name, or an IPv6 address in brackets, as a Host header has it.
+_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+
+
+def hosts(value: object) -> tuple[str, ...]:
+    """Read a list of host names, in lower case."""
+    names = [str(name).lower() for name in value] if isinstance(value, list) else [""]
+    if not all(_HOST.fullmatch(name) for name in names):
+        raise ValueError('must be a list of host names such as ["tasks.example"], without ports')
+    return tuple(names)
+
+
 def paths(value: object) -> tuple[str, ...]:
     """Read a list of absolute paths."""
     if not isinstance(value, list):

@@ -41,6 +41,7 @@ class DaemonSettings:
     scheduler: str = _key(readers.choice("fifo", "dummy"), "fifo", "fifo, or dummy: accept and run nothing")
     default_handler: str = _key(readers.text, "log", "what POST /task without a handler runs")
     stop_grace: float = _key(read_duration, 30.0, "how long running attempts may go on after SIGTERM")
+    hosts: tuple[str, ...] = _key(readers.hosts, (), "host names that a request may be for, besides localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Limits:
     user_queued_bytes: int = _key(read_size, 1024**3, "payloads of one user's unfinished tasks; beyond: 429")
     waiters: int = _key(readers.count(1, 30_000), 1000, "requests waiting for tasks; beyond: 503")
     connections: int = _key(readers.count(1, 60_000), 1500, "open connections")
+    user_waiters: int = _key(readers.count(1, 30_000), 500, "requests of one user waiting for tasks; beyond: 503")
+    user_connections: int = _key(readers.count(1, 60_000), 1000, "open connections of one user; beyond: 503")
     output: int = _key(read_size, 64 * 1024, "kept of an attempt's stdout, and of its stderr: the last part")
     keep_finished: float = _key(readers.positive_duration, 7 * 86400.0, "how long finished tasks are remembered")
     keep_finished_tasks: int = _key(readers.count(), 1_000_000, "how many finished tasks are remembered")

@@ -13,7 +13,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from waitress.server import UnixWSGIServer
 from .channel import Channel
 from .listener import BACKLOG
 from .pool import Pool
+from .users import ANSWERED, Users
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,9 @@ class ServerSettings:
     #: Requests that may wait for long; the application sees to it that there are no more.
     waiting_threads: int
     body: int
+    #: Of one user, by its id; those who are exempt may have them all.
+    user_connections: int
+    exempt_users: Set[int] = frozenset()
     #: From a request's first byte to its last.
     request_deadline: float = 30.0
     header: int = 16 * 1024
@@ -57,6 +61,7 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
     def __init__(self, app: Any, listener: socket.socket, settings: ServerSettings, pool: Pool) -> None:
         self.settings = settings
         self.watch = Watch()
+        self.users = Users(settings.user_connections, settings.exempt_users)
         self._full = False
         self._paused_until = 0.0
         self._wake_lock = threading.Lock()
@@ -116,7 +121,14 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
                 log.warning("cannot accept connections, trying again in a second: %s", error)
                 self._paused_until = time.monotonic() + 1.0
                 return
-            self.channel_class(self, sock, ("localhost", None), self.adj, map=self._map)
+            self._admit(self.channel_class(self, sock, ("localhost", None), self.adj, map=self._map))
+
+    def _admit(self, channel: Channel) -> None:
+        excess = self.users.excess(channel.uid)
+        if excess > ANSWERED:
+            channel.handle_close()
+        elif excess:
+            channel.turn_away()
 
     def add_task(self, channel: Channel) -> None:
         """Have the pool serve the connection's next request; its lock is held."""

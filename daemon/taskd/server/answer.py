@@ -20,6 +20,7 @@ from ..errors import (
     MalformedRequest,
     RequestError,
     RequestTimeout,
+    TooManyConnections,
 )
 
 
@@ -29,6 +30,12 @@ class Late(Error):  # type: ignore[misc]  # waitress has no types
     code = 408
 
 
+class Crowded(Error):  # type: ignore[misc]  # waitress has no types
+    """The user has more connections than one may have."""
+
+    code = 503
+
+
 #: By the status of waitress's error. What is not here is the application's failure: a 500, as RequestError is.
 _PROBLEMS: Mapping[int, type[RequestError]] = {
     400: MalformedRequest,
@@ -36,6 +43,7 @@ _PROBLEMS: Mapping[int, type[RequestError]] = {
     413: BodyTooLarge,
     431: HeadersTooLarge,
     501: CodingNotImplemented,
+    503: TooManyConnections,
 }
 
 
@@ -70,7 +78,11 @@ class AppTask(Served, WSGITask):  # type: ignore[misc]  # waitress has no types
         """Answer waitress's environ with who asks, a way to learn that they have gone, and one to send the headers."""
         environ: dict[str, Any] = super().get_environment()
         environ["SERVER_SOFTWARE"] = "taskd"
+        # As in http://localhost: it is the same, and an application might send the client there.
+        environ["PATH_INFO"] = environ["PATH_INFO"] or "/"
         environ["taskd.peer"] = self.channel.peer
+        environ["taskd.peer_groups"] = self.channel.peer_groups
+        environ["taskd.target_host"] = self.request.proxy_netloc
         environ["taskd.on_disconnect"] = self.channel.on_disconnect
         # Called before the first part of a body: the headers go out although there is nothing to send yet.
         environ["taskd.flush"] = lambda: self.write(b"")
@@ -95,6 +107,8 @@ class ProblemTask(Served, ErrorTask):  # type: ignore[misc]  # waitress has no t
         self.channel.unread_input = kind is not RequestError
         self.status = f"{kind.status.value} {kind.status.phrase}"
         self.response_headers += [("Content-Type", "application/problem+json"), ("Connection", "close")]
+        if kind.retry_after is not None:
+            self.response_headers.append(("Retry-After", str(kind.retry_after)))
         self.close_on_finish = True
         self.content_length = len(body)
         self.write(body)

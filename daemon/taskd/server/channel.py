@@ -11,54 +11,22 @@ import logging
 import math
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.utilities import RequestHeaderFieldsTooLarge
+from waitress.utilities import Error
 
-from .answer import AppTask, Late, ProblemTask
+from .answer import AppTask, Crowded, Late, ProblemTask
+from .parser import Parser
+from .peer import credentials, groups
 
 log = logging.getLogger(__name__)
 
 #: Seconds for a client that is still sending what was refused to read the answer: closing at once could lose it.
 LINGER = 5.0
-_UCRED = struct.Struct("iII")
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """A request as it arrives."""
-
-    # waitress's log messages name them, also for a request that was never parsed.
-    command = path = ""
-    completed: bool
-    error: Any
-
-    def received(self, data: bytes) -> int:
-        """Take bytes in; unlike waitress, never ask for the body of a request that is refused or has none."""
-        taken: int = super().received(data)
-        if not self.completed and self._framing > self.adj.max_request_header_size:
-            self.error = RequestHeaderFieldsTooLarge("trailer or chunk header too large")
-            self.completed = True
-        if self.completed:
-            self.expect_continue = False
-        return taken
-
-    @property
-    def _framing(self) -> int:
-        """Bytes of a chunked body's own headers and trailer, which waitress keeps in memory without a limit."""
-        body = self.body_rcv
-        return sum(len(getattr(body, part, b"")) for part in ("control_line", "trailer"))
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the header; waitress 2.1 would call the application with a first line that says nothing."""
-        super().parse_header(header_plus)
-        if not self.command:
-            raise ParsingError("Start line is invalid")
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
@@ -74,9 +42,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def __init__(self, server: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         #: Process, user and group as they were when the client connected.
-        self.peer: tuple[int, int, int] = _UCRED.unpack(
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )
+        self.peer = credentials(sock)
+        self._groups: tuple[int, ...] | None = None
         self._watch_lock = threading.Lock()
         self._watchers: list[Callable[[], None]] = []
         self._half_closed = False
@@ -90,13 +57,27 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def add_channel(self, map: Any = None) -> None:  # noqa: A002 (waitress's name)
         """Join the loop."""
         super().add_channel(map)
+        self.server.users.come(self.uid)
         self.server.watch.touch(self)
 
     def del_channel(self, map: Any = None) -> None:  # noqa: A002 (waitress's name)
         """Leave the loop."""
         if self._fileno is not None:
             self.server.watch.forget(self._fileno)
+            self.server.users.go(self.uid)
         super().del_channel(map)
+
+    @property
+    def uid(self) -> int:
+        """The client's user."""
+        return self.peer[1]
+
+    def peer_groups(self) -> tuple[int, ...]:
+        """The client's supplementary groups as they were when it connected; the kernel is asked once, when needed."""
+        if self._groups is None:
+            # The server's thread may close it at any moment, and then there is none.
+            self._groups = groups(sock) if (sock := self.socket) else ()
+        return self._groups
 
     @property
     def open(self) -> bool:
@@ -133,12 +114,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         sending = self.total_outbufs_len or self.close_when_flushed or self._lingers_until is not None
         if self.request is None or sending:
             self.handle_close()
-            return
+        else:
+            self._refuse(Late(""))
+
+    def turn_away(self) -> None:
+        """Answer that the user has too many connections, before anything is asked, and close."""
+        self._refuse(Crowded(""))
+
+    def _refuse(self, error: Error) -> None:
         with self.requests_lock:
-            late, self.request = self.request, None
-            late.error = Late("")
-            late.completed = True
-            self.requests.append(late)
+            refused, self.request = self.request or self.parser_class(self.adj), None
+            refused.error = error
+            refused.completed = True
+            self.requests.append(refused)
             self.server.add_task(self)
 
     @property
@@ -173,11 +161,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def received(self, data: bytes) -> bool:
         """Take bytes in, and note when a request begins."""
+        if self._has_refused():
+            # What follows a refused request may be a part of it, and is not even looked at.
+            return False
         before = self.request
         taken: bool = super().received(data)
         if self.request is not before:
             self._began = time.monotonic()
         return taken
+
+    def _has_refused(self) -> bool:
+        with self.requests_lock:
+            return bool(self.requests and self.requests[-1].error)
 
     def _input_ended(self) -> None:
         if (self.requests or self.total_outbufs_len) and self._lingers_until is None and not _hung_up(self.socket):

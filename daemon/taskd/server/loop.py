@@ -34,7 +34,7 @@ class Server(threading.Thread):
 
     def __init__(self, app: Any, listener: socket.socket, settings: ServerSettings) -> None:
         super().__init__(name="server", daemon=True)
-        settings = dataclasses.replace(settings, connections=reserve_descriptors(settings.connections))
+        settings = _affordable(settings)
         #: How often the loop has turned.
         self.turns = 0
         self._stop_at = self._drains_since = math.inf
@@ -136,3 +136,10 @@ class Server(threading.Thread):
             self._next_sweep = min(self._next_sweep, deadline)
         else:
             channel.expire()
+
+
+def _affordable(settings: ServerSettings) -> ServerSettings:
+    """Lower the limits of connections to what there are descriptors for, one user's in proportion."""
+    connections = reserve_descriptors(settings.connections)
+    of_user = max(1, settings.user_connections * connections // settings.connections)
+    return dataclasses.replace(settings, connections=connections, user_connections=of_user)

@@ -34,7 +34,9 @@ TABLE: dict[str, str] = {
     "api": "config errors events inbox journal options scheduler shown synchronizer task template values",
     "server": "errors",
     "supervisor": "",
-    "local": "errors",
+    "places": "",
+    # What programs import beside their own: of the daemon's nothing but its errors, which it raises again.
+    "client": "errors places",
     # Runs in worker processes, where it writes JSON as the daemon does.
     "shipped": "values",
     "heart": "errors executor inbox server supervisor",

@@ -66,11 +66,12 @@ class ManyCalls(TaskCalls, EventCalls):
         query = {**options, "timeout": None if math.isinf(deadline.left) else timeout}
         command = self._command("POST", "/run-tasks", query, list(items), deadline.left)
         response = self._transport.open(creating(command, key, accept="application/x-ndjson"))
-        number = response.headers.get(_BATCH)
-        batch = int(number) if number else None
-        return Run(batch, self._results(response, batch, deadline), response.close)
+        if (number := response.headers.get(_BATCH)) is None:
+            response.close()
+            return Run(None, iter(()), response.close)
+        return Run(int(number), self._results(response, int(number), deadline), response.close)
 
-    def _results(self, response: Response, batch: int | None, deadline: Deadline) -> Iterator[TaskView]:
+    def _results(self, response: Response, batch: int, deadline: Deadline) -> Iterator[TaskView]:
         shown: set[int] = set()
         try:
             with self._transport.reading(response):
@@ -83,10 +84,9 @@ class ManyCalls(TaskCalls, EventCalls):
                 else:
                     return
         except Unreachable:
-            if batch is None:
-                raise
-        if batch is not None:
-            yield from self._remaining(batch, shown, deadline)
+            # It has the batch all the same, and is waited for there.
+            pass
+        yield from self._remaining(batch, shown, deadline)
 
     def _remaining(self, batch: int, shown: set[int], deadline: Deadline) -> Iterator[TaskView]:
         tasks = [task for task in self.batch(batch).tasks or () if task.id not in shown]

@@ -158,20 +158,22 @@ class Body(io.RawIOBase):
             raise ConnectionResetError("the answer was cut off")
         self._left -= count
         if self._chunked and not self._left:
-            self._file.readline(_MAX_LINE)
+            self._line()
         self.complete = not self._left and not self._chunked
         return count
 
     def _next_chunk(self) -> None:
-        size = self._file.readline(_MAX_LINE).partition(b";")[0].strip()
-        try:
-            self._left = int(size, 16)
-        except ValueError as error:
-            raise ConnectionResetError("the answer was cut off") from error
+        self._left = int(self._line().partition(b";")[0], 16)
         if not self._left:
-            while self._file.readline(_MAX_LINE).strip():
+            while self._line():
                 pass
             self.complete = True
+
+    def _line(self) -> bytes:
+        line = self._file.readline(_MAX_LINE)
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the answer was cut off")
+        return line.strip()
 
 
 Done = Callable[[Connection, bool], object]

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from process import PATIENCE
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -38,14 +40,18 @@ class Dies(Exception):
     """The daemon is gone, with all its connections."""
 
 
+class Stalls(Exception):
+    """Nothing more comes, until the client has gone."""
+
+
 @dataclass(frozen=True)
 class Reply:
-    """What is answered: JSON, or parts of a body as they come; a part that is Dies ends the daemon."""
+    """What is answered: JSON, or parts of a body as they come, with what happens between them."""
 
     value: Any = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    parts: Iterable[bytes | type[Dies] | threading.Event] | None = None
+    parts: Iterable[bytes | type[Dies | Stalls] | threading.Event] | None = None
 
 
 def problem(status: int, code: str, retry_after: int | None = None, **extra: Any) -> Reply:
@@ -158,17 +164,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _in_parts(self, reply: Reply) -> None:
         headers = {**reply.headers, "Transfer-Encoding": "chunked"}
         for part in reply.parts or ():
-            if part is Dies:
-                self.server.site.die()
+            if isinstance(part, bytes):
+                self._begin(reply.status, headers)
+                headers = {}
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            elif isinstance(part, threading.Event):
+                part.wait(PATIENCE)
+            else:
                 self.close_connection = True
+                self.server.site.die() if part is Dies else self.rfile.read(1)
                 return
-            if isinstance(part, threading.Event):
-                part.wait(30)
-                continue
-            self._begin(reply.status, headers)
-            headers = {}
-            assert isinstance(part, bytes)
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
         self._begin(reply.status, headers)
         self.wfile.write(b"0\r\n\r\n")
 

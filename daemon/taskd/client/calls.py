@@ -98,8 +98,9 @@ class Calls:
     def _until(self, ask: Callable[[float], V], done: Callable[[V], bool], deadline: Deadline) -> V:
         """Ask, with a wait of so many seconds, until it is `done` or the time is over."""
         while True:
-            turn = Deadline(deadline.turn())
-            view = ask(turn.left)
+            seconds = deadline.turn()
+            turn = Deadline(seconds)
+            view = ask(seconds)
             if done(view) or deadline.over:
                 return view
             if not turn.over:
@@ -172,7 +173,7 @@ def _text(value: Any) -> str:
             return "true" if value else "false"
         case float():
             # Never with an exponent.
-            return f"{value:.6f}"
+            return f"{value:.6f}".rstrip("0").rstrip(".")
         case datetime() | timedelta():
             return _text(_plain(value))
         case list() | tuple() | set():

@@ -49,7 +49,7 @@ class Listener:
         """Ask for what comes after the last event."""
         path = target("/events", {"since": self._since, "follow": self._follow, **self._filters})
         headers = {"Accept": "application/x-ndjson"}
-        response = self._transport.open(Request("GET", path, headers=headers, repeatable=True, longer=TURN))
+        response = self._transport.open(Request("GET", path, headers=headers, repeatable=True))
         if self._since is None and (number := response.headers.get(_SEQUENCE)):
             self._since = int(number)
         self._response = response

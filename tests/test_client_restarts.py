@@ -83,6 +83,8 @@ def test_has_a_key_for_each_call(site: StandIn, client: Client) -> None:
         client.submit(key=key)
     keys = [asked.headers["Idempotency-Key"] for asked in site.asked]
     assert (len(set(keys)), keys[2]) == (3, "mine")
+    site.on("POST /run-tasks?timeout=30", Reply([DONE]))
+    client.run([{}], timeout=30, key="mine")
 
 
 def test_steers_once_at_the_most(site: StandIn, client: Client) -> None:

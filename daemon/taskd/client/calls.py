@@ -35,7 +35,10 @@ class Deadline:
     """How long something may take, in seconds; None and infinity are for ever."""
 
     def __init__(self, seconds: float | None) -> None:
-        self._until = time.monotonic() + (math.inf if seconds is None else seconds)
+        given = math.inf if seconds is None else seconds
+        self._until = time.monotonic() + given
+        #: What the first request waits: a round figure, so that the same call with the same key is the same request.
+        self.first = min(TURN, given)
 
     @property
     def left(self) -> float:

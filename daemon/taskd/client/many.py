@@ -40,14 +40,14 @@ class ManyCalls(TaskCalls, EventCalls):
         `options` are max_parallel and fail_fast. After `timeout` seconds those that go on are answered as they are.
         """
         deadline = Deadline(timeout)
-        query = {**options, "timeout": deadline.turn()}
-        command = self._command("POST", "/run-tasks", query, list(items), deadline.turn())
+        query = {**options, "timeout": deadline.first}
+        command = self._command("POST", "/run-tasks", query, list(items), deadline.first)
         return self._ran(creating(command, key), deadline)
 
     def run_configured(self, name: str = "default", timeout: float | None = None, key: str | None = None) -> Batch:
         """Run a batch that the administrator has configured, and wait for all of it, as `run` does."""
         deadline = Deadline(timeout)
-        command = self._command("GET", "/run-tasks", {"batch": name, "timeout": deadline.turn()}, wait=deadline.turn())
+        command = self._command("GET", "/run-tasks", {"batch": name, "timeout": deadline.first}, wait=deadline.first)
         return self._ran(creating(command, key), deadline)
 
     def _ran(self, request: Request, deadline: Deadline) -> Batch:

@@ -33,8 +33,8 @@ class TaskCalls(Calls):
         list. Without a `key` of its own each call has a new one.
         """
         deadline = Deadline(wait)
-        query = {"handler": handler, **options, "wait": deadline.turn() if wait else None}
-        command = self._command("POST", "/task", query, payload, deadline.turn())
+        query = {"handler": handler, **options, "wait": deadline.first if wait else None}
+        command = self._command("POST", "/task", query, payload, deadline.first)
         task = TaskView.of(self._transport.json(creating(command, key)))
         return task if task.finished or deadline.over else self.wait(task.id, deadline.left)
 

@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import Any
 
 from helpers import eventually
-from taskd import local
 
 #: Seconds after which something that should happen is taken for something that never will.
 PATIENCE = 30.0
@@ -41,11 +40,18 @@ AS_NOBODY = [
 ]
 
 
-class Connection(local.Connection):
-    """HTTP over a Unix socket, as the command itself speaks it, with patience and JSON."""
+class Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, by other code than that of taskd's own client, with patience and JSON."""
 
     def __init__(self, path: Path, timeout: float = PATIENCE) -> None:
-        super().__init__(path, timeout)
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect; raises OSError."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
     def ask(self, method: str, target: str, value: Any = ..., headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request, with `value` as its JSON body if there is one; read the whole answer."""

@@ -38,8 +38,10 @@ TABLE: dict[str, str] = {
     "api": "config errors events inbox journal metrics options scheduler shown synchronizer task template users values",
     "server": "errors",
     "supervisor": "",
-    "local": "errors",
     "users": "",
+    "places": "",
+    # What programs import beside their own: of the daemon's nothing but its errors, which it raises again.
+    "client": "errors places",
     # Runs in worker processes, where it writes JSON as the daemon does.
     "shipped": "values",
     "heart": "errors executor inbox server supervisor",

@@ -10,18 +10,17 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from http import HTTPStatus
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 from . import __version__
 from .config import Access, Config, Handler, load
-from .errors import ConfigError, JournalError, StartError
+from .errors import ConfigError, JournalError, RequestError, StartError, ValidationFailed
 from .executor.cgroup import controllers
 from .executor.limits import applied, search_path
 from .journal import JOURNAL_FILE, backup, check
-from .local import post
 from .log import set_up
+from .places import default_places, xdg
 from .users import unknown
 from .zones import host_zone
 
@@ -98,32 +97,14 @@ def _load(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     given = {"socket": options.socket, "state_directory": options.state_directory}
     flags = {name: str(value.absolute()) for name, value in given.items() if value is not None}
     zone = host_zone(environ.get("TZ"))
-    return load(path, _places(environ), flags, optional=options.config is None, zone=zone)
+    return load(path, default_places(environ), flags, optional=options.config is None, zone=zone)
 
 
 def _default_config(environ: Mapping[str, str]) -> Path | None:
     """The system's file for root, the user's own for others; None where there is none."""
-    own = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "taskd" / "taskd.toml"
+    own = Path(xdg(environ, "XDG_CONFIG_HOME", ".config")) / "taskd" / "taskd.toml"
     path = SYSTEM_CONFIG if os.geteuid() == 0 else own
     return path if path.exists() or any(path.parent.glob("conf.d/*.toml")) else None
-
-
-def _places(environ: Mapping[str, str]) -> dict[str, str]:
-    """Where socket and journal are by default: what systemd set up, the system's places for root, else the user's."""
-    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if os.geteuid() == 0:
-        runtime, state = runtime or "/run/taskd", state or "/var/lib/taskd"
-    state = state or str(_xdg(environ, "XDG_STATE_HOME", ".local/state") / "taskd")
-    # Without a runtime directory of the user's own, /tmp would be no safe place for a socket.
-    runtime = runtime or environ.get("XDG_RUNTIME_DIR") or state
-    return {"socket": f"{runtime}/taskd.sock", "state_directory": state}
-
-
-def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
-    given = Path(environ.get(name, ""))
-    # The specification has relative paths ignored.
-    return given if given.is_absolute() else Path(environ.get("HOME", "/")) / default
 
 
 def _check_config(config: Config) -> int:
@@ -191,13 +172,18 @@ def _backup(config: Config, target: Path) -> int:
 
 
 def _reload(path: Path) -> int:
-    status, document = post(path, "/reload")
-    if status == HTTPStatus.OK:
-        print(f"reloaded: {document['handlers']} handlers")
-        return 0
-    mistakes = [error["detail"] for error in document.get("errors", [])] or [document["detail"]]
-    print(*mistakes, sep="\n", file=sys.stderr)
-    return ConfigError.exit_status if status == HTTPStatus.UNPROCESSABLE_ENTITY else 1
+    # Imported here: the daemon itself has no use for it.
+    from .client import Client  # noqa: PLC0415
+
+    # Who waits at a terminal is told at once that nobody answers.
+    with Client(path, patience=0) as client:
+        try:
+            print(f"reloaded: {client.reload()} handlers")
+        except RequestError as error:
+            mistakes = [mistake["detail"] for mistake in error.extra.get("errors", [])] or [error.detail]
+            print(*mistakes, sep="\n", file=sys.stderr)
+            return ConfigError.exit_status if isinstance(error, ValidationFailed) else 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The error tree.
 
     TaskdError
-    ├── StartError ─ ConfigError, AlreadyRunning, SocketUnusable, Unreachable
+    ├── StartError ─ ConfigError, AlreadyRunning, SocketUnusable
+    │       ├── Unreachable ─ NoAnswer
     │       └── JournalError ─ JournalDamaged, JournalNewer
     └── RequestError ─ one class for each problem that a request can meet
 
@@ -62,6 +63,12 @@ class Unreachable(StartError):
 
     code = "unreachable"
     exit_status = 69  # EX_UNAVAILABLE
+
+
+class NoAnswer(Unreachable):
+    """taskd did not answer in time."""
+
+    code = "no_answer"
 
 
 class JournalError(StartError):

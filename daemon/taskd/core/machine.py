@@ -136,8 +136,13 @@ class Core(Moves):
         elif event.overlap == "cancel":
             for task in live:
                 self._cancel(task, event, turn)
+        # One that is queued waits for the end of the one before, whatever that comes to.
+        before = live[-1].id if live and event.overlap == "queue" else None
         for spec in specs:
-            self._accept(self._number("task"), spec, event.submitter, None, turn)
+            task_id = self._number("task")
+            waits = replace(spec, depends_on=(before,)) if before is not None else spec
+            self._accept(task_id, waits, event.submitter, None, turn)
+            before = task_id if event.overlap == "queue" else None
 
     def _steer_schedule(self, event: SteerSchedule, turn: Turn) -> None:
         turn.schedules[event.schedule.name] = event.schedule
@@ -164,7 +169,8 @@ class Core(Moves):
 
     def _meet(self, task: Task, met: Mapping[int, State | None], turn: Turn) -> None:
         turn.met.update((task.id, other) for other in met)
-        broken = [(other, state) for other, state in met.items() if state is not State.SUCCEEDED]
+        wanted = met.items() if task.spec.schedule is None else ()
+        broken = [(other, state) for other, state in wanted if state is not State.SUCCEEDED]
         less = replace(task, unmet=task.unmet - len(met))
         if broken:
             other, state = broken[0]

@@ -33,9 +33,11 @@ TABLE: dict[str, str] = {
     "journald": "",
     "log": "journald task",
     "metrics": "task values",
-    "scheduler": "config core events errors inbox journal log metrics synchronizer task values",
+    "scheduler": "config core events errors inbox journal log metrics schedules synchronizer task values",
     "executor": "config task errors template values",
-    "api": "config errors events inbox journal metrics options scheduler shown synchronizer task template users values",
+    "api": (
+        "config errors events inbox journal metrics options scheduler shown synchronizer task template users values zones"
+    ),
     "server": "errors",
     "supervisor": "",
     "users": "",

@@ -185,6 +185,12 @@ class QueueNotFound(NotFound):
     code = "queue_not_found"
 
 
+class ScheduleNotFound(NotFound):
+    """There is no such schedule; GET /schedules lists them."""
+
+    code = "schedule_not_found"
+
+
 class UnknownHandler(NotFound):
     """There is no handler of that name; GET /handlers lists them."""
 

@@ -16,10 +16,10 @@ from typing import Any
 from ..cron import Cron
 from ..options import BATCH_OPTIONS, MAX_RETRIES, TASK_OPTIONS, Read
 from ..payloads import Schema
-from ..schedules import Calendar, Interval, Timetable
-from ..task import Policy
+from ..schedules import Calendar, Interval, Timetable, jittered
+from ..task import Policy, Spec
 from ..template import Template, expand
-from ..values import MICROSECONDS, read_duration, read_size
+from ..values import MICROSECONDS, dump_json, read_duration, read_size
 from ..zones import read_zone
 from . import readers
 
@@ -241,6 +241,28 @@ class Config:
     def policies(self) -> Mapping[str, Policy]:
         """Each handler's policy by its name."""
         return {name: handler.policy for name, handler in self.handlers.items()}
+
+    def occurrence(self, name: str, moment: int, *, put_off: bool = True) -> Spec:
+        """The task of a schedule's occurrence; `put_off` False has it start without jitter."""
+        schedule = self.schedules[name]
+        handler = self.handlers[schedule.handler or self.daemon.default_handler]
+        seed = f"{os.uname().nodename}/{name}"
+        start = jittered(moment, schedule.jitter, seed) if put_off and schedule.jitter else None
+        return Spec(
+            handler=handler.name,
+            payload=dump_json(schedule.payload),
+            queue=schedule.queue or handler.queue,
+            priority=schedule.priority,
+            label=schedule.label,
+            timeout=schedule.timeout,
+            backoff=schedule.backoff,
+            max_attempts=(handler.retries if schedule.retries is None else schedule.retries) + 1,
+            not_before=start,
+            expires=None if schedule.expires is None else moment + round(schedule.expires * MICROSECONDS),
+            fixed_start=True,
+            fixed_expiry=True,
+            schedule=name,
+        )
 
     @property
     def timetables(self) -> Mapping[str, Timetable]:

@@ -91,7 +91,9 @@ class Effects:
             case Refused():
                 _ticket(effect.request).answer.put(_refusal(effect))
             case Done():
-                _ticket(effect.request).answer.put(None)
+                # The scheduler itself steers too, and asks for no answer.
+                if effect.request is not None:
+                    _ticket(effect.request).answer.put(None)
             case Steered():
                 self._steered(effect)
             case _:

@@ -37,6 +37,7 @@ from ..task import Outcome, Reason, State, Task
 from ..values import MICROSECONDS
 from .base import Attempts, Clock, Scheduler, Status
 from .effects import Effects, refusal_of_disk
+from .recurring import Recurring
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class FifoScheduler(Scheduler):
         self._config = config
         self._clock = clock or Clock()
         self._effects = Effects(inbox, journal, executor, self._handler, self._changed)
+        self._recurring = Recurring(journal)
         #: Orders that are not done with all of their tasks.
         self._orders: list[Order] = []
         self._failures = 0
@@ -99,6 +101,7 @@ class FifoScheduler(Scheduler):
 
         def take_over() -> None:
             self._config = config
+            self._effects.pending += self._recurring.configure(config, self._clock.now())
             self._prune_at = self._clock.monotonic()
 
         # In this order: what the core starts by the new configuration is then launched by it too.
@@ -133,6 +136,7 @@ class FifoScheduler(Scheduler):
         self._effects.pending += [AttemptEnded(task.id, task.attempt, outcome) for task in self._core.running.values()]
         if self._effects.pending:
             log.warning("%d attempts were cut off when taskd last ended", len(self._effects.pending))
+        self._effects.pending += self._recurring.configure(self._config, self._clock.now())
         self._prune_at = self._clock.monotonic() if self._journal.finished else 0.0
         self._iterate([])
 
@@ -147,8 +151,9 @@ class FifoScheduler(Scheduler):
         self.metrics.changed(task, outcome)
 
     def _iterate(self, items: Sequence[Item]) -> None:
-        events = [*self._clock_events(), *self._effects.pending, *self._events(items)]
-        turn = self._core.turn(events, self._clock.now())
+        now = self._clock.now()
+        events = [*self._clock_events(), *self._effects.pending, *self._events(items), *self._due(now)]
+        turn = self._core.turn(events, now)
         self._effects.pending = []
         if self._commit(turn, events):
             self._effects.carry_out(turn)
@@ -168,7 +173,13 @@ class FifoScheduler(Scheduler):
             return ()
         self._offset += by
         log.warning("the clock was set by %+.0f s", by / MICROSECONDS)
-        return (ClockSet(by),)
+        now = self._clock.now()
+        return (ClockSet(by), *self._recurring.clock_set(now - by, now))
+
+    def _due(self, now: int) -> Sequence[Event]:
+        """The occurrences of schedules that have come."""
+        first = self._recurring.next_due()
+        return self._recurring.events(now) if first is not None and first <= now and not self._core.draining else ()
 
     def _events(self, items: Sequence[Item]) -> list[Event]:
         """What came in, for the core, with what the journal knows of it."""
@@ -190,6 +201,7 @@ class FifoScheduler(Scheduler):
         """What comes after the effects of a turn that is on the disk."""
         self._orders = [order for order in self._orders if order.ticket.answer.empty()]
         self._inbox.feed.publish(self._core.last_change)
+        self._recurring.took(turn.schedules)
         if any(changed.task.state.final for changed in turn.changes):
             # Also while the next look is far off: there may be too many before any is too old.
             soon = self._clock.monotonic() + PRUNE
@@ -222,7 +234,8 @@ class FifoScheduler(Scheduler):
             return RETRY
         if self._effects.pending or self._orders:
             return 0
-        times = [CLOCK_CHECK, (due - self._clock.now()) / MICROSECONDS] if (due := self._core.next_due()) else []
+        dues = [moment for moment in (self._core.next_due(), self._recurring.next_due()) if moment is not None]
+        times = [CLOCK_CHECK, (min(dues) - self._clock.now()) / MICROSECONDS] if dues else []
         if self._grace_ends is not None:
             times.append(self._grace_ends - self._clock.monotonic())
         if self._prune_at:
@@ -257,7 +270,7 @@ class FifoScheduler(Scheduler):
         for event in events:
             if ticket := ticket_of(event):
                 ticket.answer.put(refusal_of_disk(error))
-            elif isinstance(event, AttemptEnded | Configure | ClockSet | Occurrences):
+            elif isinstance(event, AttemptEnded | Configure | ClockSet | Occurrences | SteerSchedule):
                 self._effects.pending.append(event)
         # Last: a disk that cannot be read either ends the scheduler here, with everyone answered.
         self._restore()

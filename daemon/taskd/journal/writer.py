@@ -41,6 +41,17 @@ _DELETE_BATCH = """
     DELETE FROM batches WHERE id = (SELECT batch FROM tasks WHERE id = ?1)
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE batch = batches.id AND id != ?1)
 """
+#: What others wait for is kept until they know what became of it.
+_OLDEST = """
+    SELECT finished_at, id FROM tasks
+    WHERE finished_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dependencies WHERE depends_on = tasks.id)
+    ORDER BY finished_at, id LIMIT ?
+"""
+#: All before the one with the oldest change that is kept. Never the newest: the next change is numbered after it.
+_DELETE_CHANGES = """
+    DELETE FROM changes
+    WHERE first < (SELECT max(first) FROM changes WHERE first <= (SELECT max(first) FROM changes) - ?)
+"""
 _DELETE_DEPENDENCIES = "DELETE FROM dependencies WHERE task_id = ?"
 
 
@@ -115,18 +126,12 @@ class Journal(Loader):
         Raises CommitFailed.
         """
         surplus = min(max(self._finished - keep.tasks, 0), PORTION)
-        oldest = self._connection.execute(
-            "SELECT finished_at, id FROM tasks WHERE finished_at IS NOT NULL ORDER BY finished_at, id LIMIT ?",
-            (PORTION,),
-        ).fetchall()
+        oldest = self._connection.execute(_OLDEST, (PORTION,)).fetchall()
         doomed = [row for index, row in enumerate(oldest) if index < surplus or row[0] + keep.age <= now]
         with self._transaction() as execute_many:
             _delete(execute_many, [task_id for _, task_id in doomed])
             execute_many("DELETE FROM receipts WHERE at <= ?", [(now - keep.receipts,)])
-            # Never the newest: the next change is numbered after it.
-            execute_many(
-                "DELETE FROM changes WHERE first + count <= (SELECT max(first) FROM changes) - ?", [(keep.changes,)]
-            )
+            execute_many(_DELETE_CHANGES, [(keep.changes,)])
         self._finished -= len(doomed)
         if len(doomed) == PORTION:
             return now

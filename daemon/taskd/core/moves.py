@@ -6,7 +6,7 @@ what follows it happens here, in the same turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..events import Changed, Configure, LiveBatch, Snapshot, Submit, Turn
@@ -41,6 +41,11 @@ class Moves:
     def last_change(self) -> int:
         """The number of the latest state change."""
         return self._next["change"] - 1
+
+    @property
+    def open_batches(self) -> Collection[int]:
+        """The batches that are not over, and of which every task is needed until then."""
+        return self._batches.keys()
 
     def _number(self, kind: str) -> int:
         number = self._next[kind]

@@ -46,8 +46,9 @@ class Steering(Waits):
         return changed
 
     def _delete(self, task: Task, turn: Turn) -> Task | None:
-        # While others have not been told what became of it, it is still needed.
-        if not task.state.final or task.id in turn.deleted or task.id in self._wanted:
+        # Until those who wait for it have been told what became of it, and its batch can be summed up, it is needed.
+        needed = task.id in self._wanted or task.batch in self._batches
+        if not task.state.final or task.id in turn.deleted or needed:
             return None
         turn.deleted.add(task.id)
         return task

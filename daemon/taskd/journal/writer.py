@@ -6,8 +6,9 @@ one transaction and one sync.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ _DELETE_BATCH = """
 _OLDEST = """
     SELECT finished_at, id FROM tasks
     WHERE finished_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dependencies WHERE depends_on = tasks.id)
+      AND (batch IS NULL OR batch NOT IN (SELECT value FROM json_each(?)))
     ORDER BY finished_at, id LIMIT ?
 """
 #: All before the one with the oldest change that is kept. Never the newest: the next change is numbered after it.
@@ -120,13 +122,13 @@ class Journal(Loader):
             self._connection.execute("ROLLBACK")
 
     @reading
-    def prune(self, now: int, keep: Retention) -> int | None:
+    def prune(self, now: int, keep: Retention, open_batches: Collection[int] = ()) -> int | None:
         """Forget a portion of what is older or more than is kept; answer when to come back, None when no task is left.
 
-        Raises CommitFailed.
+        Tasks of `open_batches` are kept. Raises CommitFailed.
         """
         surplus = min(max(self._finished - keep.tasks, 0), PORTION)
-        oldest = self._connection.execute(_OLDEST, (PORTION,)).fetchall()
+        oldest = self._connection.execute(_OLDEST, (json.dumps(list(open_batches)), PORTION)).fetchall()
         doomed = [row for index, row in enumerate(oldest) if index < surplus or row[0] + keep.age <= now]
         with self._transaction() as execute_many:
             _delete(execute_many, [task_id for _, task_id in doomed])

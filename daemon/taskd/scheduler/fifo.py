@@ -26,8 +26,6 @@ from ..events import (
     FloatingLoaded,
     Occurrences,
     Steer,
-    SteerQueue,
-    SteerSchedule,
     Submit,
     Turn,
 )
@@ -273,7 +271,7 @@ class FifoScheduler(Scheduler):
             limits.keep_events,
         )
         try:
-            due = self._journal.prune(now, keep)
+            due = self._journal.prune(now, keep, self._core.open_batches)
         except CommitFailed as error:
             log.error("finished tasks could not be forgotten: %s", error)
             due = now + round(PRUNE * MICROSECONDS)

@@ -27,6 +27,7 @@ from .events import (
     QueueState,
     ScheduleState,
     Selection,
+    Steer,
     SteerQueue,
     SteerSchedule,
     Submit,
@@ -64,6 +65,8 @@ class Order:
     #: Those of the last portion.
     tasks: Sequence[Task] = ()
     unwilling: Sequence[Task] = ()
+    #: Set before it is answered.
+    over: bool = False
 
 
 #: An event for the core, an order, or something to do on the scheduler's thread after the commit.
@@ -189,3 +192,20 @@ def _answer(ticket: Ticket) -> Any:
     if isinstance(answer, TaskdError):
         raise answer
     return answer
+
+
+def ticket_of(item: Event | Order) -> Ticket | None:
+    """Where the answer of a request goes; None for what is no request."""
+    if isinstance(item, Order):
+        return item.ticket
+    if isinstance(item, Steer):
+        return ticket_of(item.request) if isinstance(item.request, Order) else None
+    if isinstance(item, Submit | SteerQueue | SteerSchedule) and isinstance(item.request, Ticket):
+        return item.request
+    return None
+
+
+def begun(item: Event | Order) -> bool:
+    """Whether a part of what was ordered is on the disk."""
+    order = item.request if isinstance(item, Steer) else item
+    return isinstance(order, Order) and order.after > 0

@@ -34,25 +34,29 @@ def receipt_of(event: Submit, task_ids: Sequence[int], batch: int | None, turn: 
         turn.receipts[uid, key] = Receipt(uid, key, digest, tuple(task_ids), batch, turn.now)
 
 
+def outdated(event: Submit, turn: Turn) -> bool:
+    """Whether a live task that decides about it has ended in this very turn: there may be another one."""
+    return any(_is_over(twin, turn) for twin in twins(event, turn).values())
+
+
+def _is_over(task_id: int, turn: Turn) -> bool:
+    task = turn.accepted.get(task_id) or turn.changed.get(task_id)
+    return task_id in turn.deleted or (task is not None and task.state.final)
+
+
 def twins(event: Submit, turn: Turn) -> dict[int, int]:
     """By index: the live task that a spec's `unique` forbids to have beside it."""
     if not event.asks:
         return {}
-    found: dict[int, int] = {}
-    for index, spec in enumerate(event.specs):
-        if spec.unique and (twin := _twin(event, index, spec, turn)) is not None:
-            found[index] = twin
-    return found
+    found = {index: _twin(event, index, spec, turn) for index, spec in enumerate(event.specs)}
+    return {index: twin for index, twin in found.items() if twin is not None}
 
 
 def _twin(event: Submit, index: int, spec: Spec, turn: Turn) -> int | None:
-    payload = spec.payload if spec.unique == "payload" else None
-    twin = turn.twins.get((spec.handler, payload), event.known.twins.get(index))
-    if twin is None or twin in turn.deleted:
+    if not spec.unique:
         return None
-    # It may have ended in this very turn.
-    now = turn.accepted.get(twin) or turn.changed.get(twin)
-    return None if now and now.state.final else twin
+    payload = spec.payload if spec.unique == "payload" else None
+    return turn.twins.get((spec.handler, payload), event.known.twins.get(index))
 
 
 def siblings(event: Submit) -> int | None:
@@ -96,6 +100,6 @@ def with_dependencies(event: Submit, index: int, task_ids: Sequence[int]) -> Spe
     """The spec with the ids of those in its request that must have succeeded before it."""
     spec = event.specs[index]
     after = event.after[index] if event.after else ()
-    if not after:
+    if not (after or spec.depends_on):
         return spec
     return replace(spec, depends_on=tuple(dict.fromkeys([*spec.depends_on, *(task_ids[other] for other in after)])))

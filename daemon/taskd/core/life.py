@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..events import AttemptEnded
-from ..task import EX_TEMPFAIL, MAX_INTERRUPTIONS, Outcome, Policy, Reason, State, Task
+from ..task import EX_TEMPFAIL, MAX_INTERRUPTIONS, WAITING, Outcome, Policy, Reason, State, Task
 
 
 def waiting_state(unmet: int, not_before: int | None, now: int) -> State:
@@ -55,7 +55,7 @@ def _back_off(task: Task, jitter: float, policy: Policy) -> int:
 def shifted(task: Task, by: int) -> Task:
     """The task after the wall clock was set: times that were counted from the submission go along."""
     # A back-off is always counted; a time of the calendar matters only before the first attempt.
-    counted = task.not_before is not None and not (task.spec.fixed_start and task.attempt == 0)
+    counted = task.state in WAITING and not (task.spec.fixed_start and task.attempt == 0)
     if counted and task.not_before is not None:
         task = replace(task, not_before=task.not_before + by)
     if task.spec.expires is not None and not task.spec.fixed_expiry:

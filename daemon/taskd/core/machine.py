@@ -12,7 +12,6 @@ from typing import Any
 from ..events import (
     PORTION,
     Accepted,
-    Action,
     AttemptEnded,
     BatchLoaded,
     Changed,
@@ -21,13 +20,10 @@ from ..events import (
     DependentsLoaded,
     Done,
     Drain,
-    End,
     Event,
     ExpiredLoaded,
     FetchBatch,
-    FetchDependents,
-    FetchExpired,
-    FetchFloating,
+    FetchKnown,
     FloatingLoaded,
     LineLoaded,
     Occurrences,
@@ -42,14 +38,14 @@ from ..events import (
     Submit,
     Turn,
 )
-from ..task import WAITING, Attempt, Reason, State, Task
+from ..task import WAITING, Attempt, State, Task
 from . import intake, life
-from .moves import Moves
+from .steering import Steering
 
 DEFAULT_QUEUE = "default"
 
 
-class Core(Moves):
+class Core(Steering):
     """Decides what happens to tasks."""
 
     def __init__(self, configure: Configure, snapshot: Snapshot, starts: bool = True) -> None:
@@ -58,9 +54,6 @@ class Core(Moves):
         self.draining = False
         self.queues: dict[str, QueueState] = dict(snapshot.queues)
         self._starts = starts
-        #: Of these it is not known yet whether they were over before this core began.
-        self._unknown = tuple(snapshot.wanted)
-        self._asks_expired = False
 
     def turn(self, events: Iterable[Event], now: int) -> Turn:
         """Take in the events in their order, then start what can start. `now` is microseconds since the epoch."""
@@ -68,10 +61,8 @@ class Core(Moves):
         for event in events:
             self._takers[type(event)](self, event, turn)
         if not self.draining:
-            self._wake_due(turn)
-            self._sweep(turn)
-            if self._starts:
-                self._start_ready(turn)
+            self._go_on(turn)
+        turn.effects.extend(self._shifts)
         return turn
 
     def next_due(self) -> int | None:
@@ -85,6 +76,9 @@ class Core(Moves):
         answer = intake.replay(event, turn) or intake.refusal(
             event, self.counts, self._settings, self.queues, self.draining
         )
+        if not answer and intake.outdated(event, turn):
+            turn.effects.append(FetchKnown(event))
+            return
         joined = {} if answer else intake.twins(event, turn)
         if joined and not event.join:
             answer = Refused(event.request, "not_unique", min(joined.values()))
@@ -93,15 +87,15 @@ class Core(Moves):
         turn.effects.append(answer or self._accept_all(event, joined, turn))
 
     def _accept_all(self, event: Submit, joined: Mapping[int, int], turn: Turn) -> Accepted:
-        batch = self._new_batch(event, turn) if event.batch else None
+        # The batch is of those that are new, and there is none without any.
+        count = len(event.specs) - len(joined)
+        batch = self._new_batch(event, count, turn) if event.batch and count else None
         ids = [joined[index] if index in joined else self._number("task") for index in range(len(event.specs))]
         tasks = []
         for index, task_id in enumerate(ids):
             if index not in joined:
                 spec = intake.with_dependencies(event, index, ids)
                 tasks.append(self._accept(task_id, spec, event.submitter, batch, turn))
-                if event.asks:
-                    turn.twins[spec.handler, None] = turn.twins[spec.handler, spec.payload] = task_id
         intake.receipt_of(event, ids, batch.id if batch else None, turn)
         return Accepted(event.request, tasks, ids, batch.id if batch else None)
 
@@ -135,7 +129,7 @@ class Core(Moves):
             specs = () if live else specs[:1]
         elif event.overlap == "cancel":
             for task in live:
-                self._cancel(task, event, turn)
+                self._cancel(task, turn)
         # One that is queued waits for the end of the one before, whatever that comes to.
         before = live[-1].id if live and event.overlap == "queue" else None
         for spec in specs:
@@ -154,56 +148,9 @@ class Core(Moves):
     def _batch_loaded(self, event: BatchLoaded, turn: Turn) -> None:
         for task in map(turn.current, event.tasks):
             if task.state in WAITING:
-                self._cancel(task, event, turn)
+                self._cancel(task, turn)
         if len(event.tasks) < PORTION:
             self._closing.discard(event.batch)
-
-    def _dependents_loaded(self, event: DependentsLoaded, turn: Turn) -> None:
-        for dependent in event.dependents:
-            task = turn.current(dependent.task)
-            met = {other: state for other, state in dependent.met.items() if (task.id, other) not in turn.met}
-            if task.state in WAITING and met:
-                self._meet(task, met, turn)
-        if len(event.dependents) == PORTION:
-            turn.effects.append(FetchDependents(event.wanted))
-
-    def _meet(self, task: Task, met: Mapping[int, State | None], turn: Turn) -> None:
-        turn.met.update((task.id, other) for other in met)
-        wanted = met.items() if task.spec.schedule is None else ()
-        broken = [(other, state) for other, state in wanted if state is not State.SUCCEEDED]
-        less = replace(task, unmet=task.unmet - len(met))
-        if broken:
-            other, state = broken[0]
-            self._fail(task, Reason.DEPENDENCY, f"it depends on task {other}, which is {state or 'gone'}", turn)
-        elif task.state is State.BLOCKED and not less.unmet:
-            self._move(task, life.released(less, turn.now), turn)
-        else:
-            turn.keep(less)
-
-    def _expired_loaded(self, event: ExpiredLoaded, turn: Turn) -> None:
-        self._asks_expired = False
-        self._expires = event.following
-        for task in map(turn.current, event.tasks):
-            if task.state in WAITING:
-                self._expire(task, turn)
-
-    def _expire(self, task: Task, turn: Turn) -> None:
-        self._fail(task, Reason.EXPIRED, "it had not been started when it expired", turn)
-
-    def _clock_set(self, event: ClockSet, turn: Turn) -> None:
-        turn.effects.append(FetchFloating(event.by, 0, self._next["task"]))
-
-    def _floating_loaded(self, event: FloatingLoaded, turn: Turn) -> None:
-        for task in map(turn.current, event.tasks):
-            if task.state in WAITING:
-                self._lines.remove(task)
-                moved = life.shifted(task, event.by)
-                self._lines.add(moved)
-                turn.keep(moved)
-                if moved.spec.expires is not None:
-                    self._expires = min(self._expires or moved.spec.expires, moved.spec.expires)
-        if len(event.tasks) == PORTION:
-            turn.effects.append(FetchFloating(event.by, event.tasks[-1].id, event.until))
 
     def _configure(self, event: Configure, _: Turn) -> None:
         self._settings = event
@@ -211,60 +158,21 @@ class Core(Moves):
     def _drain(self, _: Drain, __: Turn) -> None:
         self.draining = True
 
-    # What can be done to a task: each answers it as it then is, or None where its state forbids that.
-
-    def _cancel(self, task: Task, _: object, turn: Turn) -> Task | None:
-        if task.state in WAITING:
-            return self._move(task, replace(task, state=State.CANCELLED, finished_at=turn.now), turn)
-        if task.state is not State.RUNNING:
-            return None
-        if not task.cancelling:
-            task = self.running[task.id] = replace(task, cancelling=True)
-            turn.keep(task)
-            turn.effects.append(End(task.id))
-        return task
-
-    def _hold(self, task: Task, _: Steer, turn: Turn) -> Task | None:
-        if task.state is State.HELD:
-            return task
-        return self._move(task, replace(task, state=State.HELD), turn) if task.state in WAITING else None
-
-    def _release(self, task: Task, _: Steer, turn: Turn) -> Task | None:
-        return self._move(task, life.released(task, turn.now), turn) if task.state is State.HELD else None
-
-    def _prioritize(self, task: Task, event: Steer, turn: Turn) -> Task | None:
-        if task.state.final:
-            return None
-        changed = replace(task, spec=replace(task.spec, priority=event.priority))
-        if task.state is State.RUNNING:
-            self.running[task.id] = changed
-        else:
-            self._lines.remove(task)
-            self._lines.add(changed)
-        turn.keep(changed)
-        return changed
-
-    def _delete(self, task: Task, _: Steer, turn: Turn) -> Task | None:
-        if not task.state.final or task.id in turn.deleted:
-            return None
-        turn.deleted.add(task.id)
-        return task
-
     # What happens by itself.
+
+    def _go_on(self, turn: Turn) -> None:
+        """Wake, expire and start whom it is time for; ask for what may be in the journal only."""
+        if not self._shifts:
+            self._wake_due(turn)
+            self._ask_for_expired(turn)
+        self._ask_for_dependents(turn)
+        turn.effects.extend(FetchBatch(batch) for batch in sorted(self._closing))
+        if self._starts:
+            self._start_ready(turn)
 
     def _wake_due(self, turn: Turn) -> None:
         for task in self._lines.due(turn, PORTION):
             self._move(task, replace(task, state=State.QUEUED), turn)
-
-    def _sweep(self, turn: Turn) -> None:
-        """Ask the journal for what may be there only: the rest of closed batches, expired tasks, who waits for whom."""
-        turn.effects.extend(FetchBatch(batch) for batch in sorted(self._closing))
-        if self._expires is not None and self._expires <= turn.now and not self._asks_expired:
-            self._asks_expired = True
-            turn.effects.append(FetchExpired())
-        if self._unknown:
-            turn.effects.append(FetchDependents(self._unknown))
-            self._unknown = ()
 
     def _start_ready(self, turn: Turn) -> None:
         for queue in self._lines.queues:
@@ -279,7 +187,8 @@ class Core(Moves):
 
     def _start(self, task: Task, turn: Turn) -> bool:
         """Start an attempt; answers False for a task that has just become too late."""
-        if task.spec.expires is not None and task.spec.expires <= turn.now:
+        task = self._by_the_clock(task)
+        if self._too_late(task, turn):
             self._expire(task, turn)
             return False
         self.counts.leave(task)
@@ -301,17 +210,10 @@ class Core(Moves):
         SteerSchedule: _steer_schedule,
         LineLoaded: _line_loaded,
         BatchLoaded: _batch_loaded,
-        DependentsLoaded: _dependents_loaded,
-        ExpiredLoaded: _expired_loaded,
-        FloatingLoaded: _floating_loaded,
+        DependentsLoaded: Steering._dependents_loaded,
+        ExpiredLoaded: Steering._expired_loaded,
+        FloatingLoaded: Steering._floating_loaded,
         Configure: _configure,
-        ClockSet: _clock_set,
+        ClockSet: Steering._clock_set,
         Drain: _drain,
-    }
-    _actions: Mapping[Action, Callable[[Core, Task, Any, Turn], Task | None]] = {
-        Action.CANCEL: _cancel,
-        Action.HOLD: _hold,
-        Action.RELEASE: _release,
-        Action.PRIORITIZE: _prioritize,
-        Action.DELETE: _delete,
     }

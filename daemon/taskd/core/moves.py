@@ -6,10 +6,10 @@ what follows it happens here, in the same turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ..events import Changed, Configure, FetchDependents, LiveBatch, Snapshot, Submit, Turn
+from ..events import Changed, Configure, LiveBatch, Snapshot, Submit, Turn
 from ..shown import batch_outcome, task_outcome
 from ..task import Batch, Outcome, Policy, Reason, Spec, State, Submitter, Task
 from . import life
@@ -28,7 +28,10 @@ class Moves:
         self._lines = Lines(snapshot)
         self._batches = {live.batch.id: live for live in snapshot.batches}
         self._closing = {live.batch.id for live in snapshot.batches if live.closed}
+        #: Tasks that others wait for, until those know what became of them; and which of these may be over by now.
         self._wanted = set(snapshot.wanted)
+        self._over = set(snapshot.wanted)
+        #: When the first waiting task is too late, or earlier.
         self._expires = snapshot.expires
         for task in snapshot.running:
             if task.batch in self._batches:
@@ -39,13 +42,18 @@ class Moves:
         """The number of the latest state change."""
         return self._next["change"] - 1
 
+    @property
+    def open_batches(self) -> Collection[int]:
+        """The batches that are not over, and of which every task is needed until then."""
+        return self._batches.keys()
+
     def _number(self, kind: str) -> int:
         number = self._next[kind]
         self._next[kind] += 1
         return number
 
-    def _new_batch(self, event: Submit, turn: Turn) -> Batch:
-        count, uid = len(event.specs), event.submitter.uid
+    def _new_batch(self, event: Submit, count: int, turn: Turn) -> Batch:
+        uid = event.submitter.uid
         number = self._number("batch")
         batch = Batch(number, turn.now, count, event.max_parallel, event.fail_fast, event.on_finish, uid)
         if batch.followed:
@@ -66,18 +74,25 @@ class Moves:
             unmet=len(spec.depends_on),
         )
         turn.accepted[task.id] = task
+        turn.twins[spec.handler, None] = turn.twins[spec.handler, spec.payload] = task_id
+        self._wanted.update(spec.depends_on)
+        self._over.update(spec.depends_on)
         self.counts.accept(task)
         self._enter(task, turn)
-        self._note(spec, turn)
         return task
 
-    def _note(self, spec: Spec, turn: Turn) -> None:
-        """Remember what is to be looked at later because of a new task."""
-        if spec.expires is not None:
-            self._expires = spec.expires if self._expires is None else min(self._expires, spec.expires)
-        if spec.depends_on:
-            self._wanted.update(spec.depends_on)
-            turn.effects.append(FetchDependents(spec.depends_on))
+    def _replace(self, task: Task, changed: Task, turn: Turn) -> None:
+        """Put a task's new form in its place, without a new state."""
+        if task.state is State.RUNNING:
+            self.running[task.id] = changed
+        else:
+            self._lines.remove(task)
+            self._lines.add(changed)
+        turn.keep(changed)
+
+    def _expect_expiry(self, at: int | None) -> None:
+        if at is not None:
+            self._expires = at if self._expires is None else min(self._expires, at)
 
     def _move(self, before: Task, after: Task, turn: Turn) -> Task:
         self._leave(before)
@@ -98,6 +113,7 @@ class Moves:
         else:
             self.counts.enter(task)
             self._lines.add(task)
+            self._expect_expiry(task.spec.expires)
 
     def _leave(self, task: Task) -> None:
         """Take a task out of the state that it had."""
@@ -112,8 +128,7 @@ class Moves:
     def _finish(self, task: Task, outcome: Outcome | None, turn: Turn) -> None:
         self.counts.finish(task)
         if task.id in self._wanted:
-            self._wanted.discard(task.id)
-            turn.effects.append(FetchDependents((task.id,)))
+            self._over.add(task.id)
         if follows := self._policy(task).on_finish:
             self._follow(follows, task_outcome(task, outcome), task, turn)
         if task.batch is not None and (live := self._batches.get(task.batch)):

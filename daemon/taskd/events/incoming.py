@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..task import Outcome, Policy, Spec, State, Submitter, Task
-from .state import QueueState, Receipt, ScheduleState
+from .state import FetchFloating, QueueState, Receipt, ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +132,9 @@ class Dependent:
 
 @dataclass(frozen=True, slots=True)
 class DependentsLoaded:
-    """Tasks that wait for what is over, from the journal."""
+    """Tasks that wait for those that are over or gone, from the journal."""
 
-    wanted: tuple[int, ...]
+    over: tuple[int, ...]
     dependents: Sequence[Dependent]
 
 
@@ -148,11 +148,10 @@ class ExpiredLoaded:
 
 @dataclass(frozen=True, slots=True)
 class FloatingLoaded:
-    """Waiting tasks whose times were counted from their submission, from the journal: the wall clock was set."""
+    """Waiting tasks with times of their own, from the journal: the wall clock was set."""
 
     tasks: Sequence[Task]
-    by: int
-    until: int
+    fetch: FetchFloating
 
 
 @dataclass(frozen=True, slots=True)

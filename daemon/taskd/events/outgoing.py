@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..task import Attempt, Batch, Outcome, Task
-from .state import QueueState, Receipt, ScheduleState
+from .incoming import Submit
+from .state import FetchFloating, QueueState, Receipt, ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class FetchBatch:
 
 @dataclass(frozen=True, slots=True)
 class FetchDependents:
-    """Read who waits for these tasks, as far as they are over, for a DependentsLoaded."""
+    """Read which of these tasks are over, and who waits for those, for a DependentsLoaded."""
 
     wanted: tuple[int, ...]
 
@@ -100,13 +101,10 @@ class FetchExpired:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchFloating:
-    """Read the waiting tasks with times of their own behind `after`, for a FloatingLoaded."""
+class FetchKnown:
+    """Read anew what decides about a Submit, and hand that in again: what was known is no longer so."""
 
-    by: int
-    #: The last id that was dealt with, and the first that came after the clock was set.
-    after: int
-    until: int
+    submit: Submit
 
 
 Effect = (
@@ -122,6 +120,7 @@ Effect = (
     | FetchDependents
     | FetchExpired
     | FetchFloating
+    | FetchKnown
 )
 
 
@@ -139,7 +138,7 @@ class Turn:
     deleted: set[int] = field(default_factory=set)
     #: Who need not wait for whom any more: a task, and one that it depended on.
     met: set[tuple[int, int]] = field(default_factory=set)
-    #: Of requests that asked for uniqueness: the newest task by handler, and by handler and payload.
+    #: The newest of the new tasks by handler, and by handler and payload.
     twins: dict[tuple[str, str | None], int] = field(default_factory=dict)
     receipts: dict[tuple[int | None, str], Receipt] = field(default_factory=dict)
     queues: dict[str, QueueState] = field(default_factory=dict)

@@ -123,3 +123,15 @@ class Snapshot:
     #: When the first waiting task will be too late.
     expires: int | None = None
     queues: Mapping[str, QueueState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFloating:
+    """Read the waiting tasks with times of their own behind `after`, for a FloatingLoaded: the clock was set."""
+
+    by: int
+    #: The last id that was dealt with, and the first that came after the clock was set.
+    after: int
+    until: int
+    #: Tasks between these that have been dealt with, since they run or ran meanwhile.
+    apart: frozenset[int] = frozenset()

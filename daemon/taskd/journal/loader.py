@@ -53,11 +53,15 @@ _FLOATING = (
 _BY_IDS = _SELECT + "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _OF_SCHEDULE = _SELECT + "WHERE schedule = ? AND finished_at IS NULL ORDER BY id"
 
-#: Who waits for one of these, each with one that is over or gone, in the order of who waits.
+#: Which of these are over or gone, and who waits for those, each with one of them, in the order of who waits.
+_OVER = """
+    SELECT value FROM json_each(?)
+    WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE id = value AND finished_at IS NULL)
+"""
 _MET = """
     SELECT d.task_id, d.depends_on, o.state
     FROM dependencies AS d LEFT JOIN tasks AS o ON o.id = d.depends_on
-    WHERE d.depends_on IN (SELECT value FROM json_each(?)) AND (o.id IS NULL OR o.finished_at IS NOT NULL)
+    WHERE d.depends_on IN (SELECT value FROM json_each(?))
     ORDER BY d.task_id
 """
 
@@ -70,9 +74,10 @@ _LIVE_BATCHES = f"""
 """  # noqa: S608
 _STATES_OF_BATCH = "SELECT state, count(*) FROM tasks WHERE batch = ? GROUP BY state"
 
-_TWIN_BY_HANDLER = "SELECT min(id) FROM tasks WHERE handler = ? AND finished_at IS NULL"
+#: Any one of them: the first of a million would have to be looked for.
+_TWIN_BY_HANDLER = "SELECT id FROM tasks WHERE handler = ? AND finished_at IS NULL LIMIT 1"
 _TWIN_BY_PAYLOAD = (
-    "SELECT min(id) FROM tasks WHERE handler = ? AND fingerprint = ? AND payload = ? AND finished_at IS NULL"
+    "SELECT id FROM tasks WHERE handler = ? AND fingerprint = ? AND payload = ? AND finished_at IS NULL LIMIT 1"
 )
 _RECEIPT = f"SELECT {rows.RECEIPT_COLUMNS} FROM receipts WHERE uid = ? AND key = ?"  # noqa: S608
 _USERS = f"SELECT uid, count(*), sum({rows.LENGTH}) FROM tasks WHERE finished_at IS NULL GROUP BY uid"  # noqa: S608
@@ -107,7 +112,7 @@ class Loader:
         return Snapshot(
             next_task=self._next_id("tasks"),
             next_batch=self._next_id("batches"),
-            next_change=int(self._value("SELECT coalesce(max(first + count), 1) FROM changes")),
+            next_change=self._value("SELECT first + count FROM changes ORDER BY first DESC LIMIT 1") or 1,
             running=[rows.task_of(row) for row in execute(_RUNNING)],
             waiting=self._waiting(),
             lines=execute("SELECT DISTINCT queue, lane FROM tasks WHERE state = 'queued'").fetchall(),
@@ -157,14 +162,15 @@ class Loader:
 
     @reading
     def load_dependents(self, wanted: Sequence[int]) -> DependentsLoaded:
-        """Read up to PORTION tasks that wait for one of these which is over."""
+        """Read which of these are over or gone, and up to PORTION tasks that wait for one of those."""
+        over = [task_id for (task_id,) in self._connection.execute(_OVER, (json.dumps(wanted),))]
         met: dict[int, dict[int, State | None]] = defaultdict(dict)
-        for task_id, other, state in self._connection.execute(_MET, (json.dumps(list(wanted)),)):
+        for task_id, other, state in self._connection.execute(_MET, (json.dumps(over),)):
             if len(met) == PORTION and task_id not in met:
                 break
             met[task_id][other] = None if state is None else State(state)
         tasks = self._by_ids(list(met))
-        return DependentsLoaded(tuple(wanted), [Dependent(task, met[task.id]) for task in tasks])
+        return DependentsLoaded(tuple(over), [Dependent(task, met[task.id]) for task in tasks])
 
     @reading
     def load_expired(self, now: int) -> ExpiredLoaded:
@@ -176,7 +182,7 @@ class Loader:
     @reading
     def load_floating(self, fetch: FetchFloating) -> FloatingLoaded:
         """Read up to PORTION waiting tasks that have times of their own."""
-        return FloatingLoaded(self._tasks(_FLOATING, fetch.after, fetch.until, PORTION), fetch.by, fetch.until)
+        return FloatingLoaded(self._tasks(_FLOATING, fetch.after, fetch.until, PORTION), fetch)
 
     @reading
     def select(self, selection: Selection, after: int) -> list[Task]:
@@ -226,4 +232,5 @@ class Loader:
         return int(self._value("SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = ?", table))
 
     def _value(self, sql: str, *values: object) -> Any:
-        return self._connection.execute(sql, values).fetchone()[0]
+        row = self._connection.execute(sql, values).fetchone()
+        return row and row[0]

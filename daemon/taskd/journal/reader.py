@@ -31,8 +31,17 @@ _ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDE
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
 _BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
-#: Commits with their changes; one has at least one, so as many rows are enough.
-_CHANGES = f"SELECT {rows.CHANGE_COLUMNS} FROM changes WHERE first + count > ? + 1 ORDER BY first LIMIT ?"  # noqa: S608
+#: Commits with their changes; one has at least one, so as many rows are enough. The first may hold earlier ones too.
+_CHANGES = f"""
+    SELECT {rows.CHANGE_COLUMNS} FROM changes
+    WHERE first >= coalesce((SELECT max(first) FROM changes WHERE first <= ?1 + 1), 0) AND first + count > ?1 + 1
+    ORDER BY first LIMIT ?2
+"""  # noqa: S608
+#: Each from its end of the table.
+_CHANGE_NUMBERS = """
+    SELECT coalesce((SELECT min(first) FROM changes), 1),
+           coalesce((SELECT first + count FROM changes ORDER BY first DESC LIMIT 1), 1)
+"""
 _OLDEST = (
     "SELECT queue, submitted_at FROM tasks"
     " WHERE id IN (SELECT min(id) FROM tasks WHERE state = 'queued' GROUP BY queue)"
@@ -127,7 +136,7 @@ class Reader:
 
     def change_numbers(self) -> tuple[int, int]:
         """The numbers of the oldest change that is kept, and of the one that will come next."""
-        with self._cursor("SELECT coalesce(min(first), 1), coalesce(max(first + count), 1) FROM changes") as cursor:
+        with self._cursor(_CHANGE_NUMBERS) as cursor:
             first, following = cursor.fetchone()
         return first, following
 

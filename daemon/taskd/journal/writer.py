@@ -6,8 +6,9 @@ one transaction and one sync.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,18 @@ _DELETE_MET = "DELETE FROM dependencies WHERE task_id = ? AND depends_on = ?"
 _DELETE_BATCH = """
     DELETE FROM batches WHERE id = (SELECT batch FROM tasks WHERE id = ?1)
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE batch = batches.id AND id != ?1)
+"""
+#: What others wait for is kept until they know what became of it.
+_OLDEST = """
+    SELECT finished_at, id FROM tasks
+    WHERE finished_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dependencies WHERE depends_on = tasks.id)
+      AND (batch IS NULL OR batch NOT IN (SELECT value FROM json_each(?)))
+    ORDER BY finished_at, id LIMIT ?
+"""
+#: All before the one with the oldest change that is kept. Never the newest: the next change is numbered after it.
+_DELETE_CHANGES = """
+    DELETE FROM changes
+    WHERE first < (SELECT max(first) FROM changes WHERE first <= (SELECT max(first) FROM changes) - ?)
 """
 _DELETE_DEPENDENCIES = "DELETE FROM dependencies WHERE task_id = ?"
 
@@ -109,24 +122,18 @@ class Journal(Loader):
             self._connection.execute("ROLLBACK")
 
     @reading
-    def prune(self, now: int, keep: Retention) -> int | None:
+    def prune(self, now: int, keep: Retention, open_batches: Collection[int] = ()) -> int | None:
         """Forget a portion of what is older or more than is kept; answer when to come back, None when no task is left.
 
-        Raises CommitFailed.
+        Tasks of `open_batches` are kept. Raises CommitFailed.
         """
         surplus = min(max(self._finished - keep.tasks, 0), PORTION)
-        oldest = self._connection.execute(
-            "SELECT finished_at, id FROM tasks WHERE finished_at IS NOT NULL ORDER BY finished_at, id LIMIT ?",
-            (PORTION,),
-        ).fetchall()
+        oldest = self._connection.execute(_OLDEST, (json.dumps(list(open_batches)), PORTION)).fetchall()
         doomed = [row for index, row in enumerate(oldest) if index < surplus or row[0] + keep.age <= now]
         with self._transaction() as execute_many:
             _delete(execute_many, [task_id for _, task_id in doomed])
             execute_many("DELETE FROM receipts WHERE at <= ?", [(now - keep.receipts,)])
-            # Never the newest: the next change is numbered after it.
-            execute_many(
-                "DELETE FROM changes WHERE first + count <= (SELECT max(first) FROM changes) - ?", [(keep.changes,)]
-            )
+            execute_many(_DELETE_CHANGES, [(keep.changes,)])
         self._finished -= len(doomed)
         if len(doomed) == PORTION:
             return now

@@ -7,6 +7,7 @@ anything that came in since.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config import Handler
 from ..errors import (
@@ -33,6 +34,7 @@ from ..events import (
     FetchDependents,
     FetchExpired,
     FetchFloating,
+    FetchKnown,
     FetchLine,
     Refused,
     Start,
@@ -109,11 +111,13 @@ class Effects:
                 self.pending.append(self._journal.load_batch(effect.batch))
             case FetchDependents():
                 loaded = self._journal.load_dependents(effect.wanted)
-                self.pending += [loaded] if loaded.dependents else []
+                self.pending += [loaded] if loaded.over else []
             case FetchExpired():
                 self.pending.append(self._journal.load_expired(now))
             case FetchFloating():
                 self.pending.append(self._journal.load_floating(effect))
+            case FetchKnown(submit):
+                self.pending.append(replace(submit, known=self._journal.known(submit)))
 
     def _accepted(self, ticket: Ticket, accepted: Accepted) -> None:
         if ticket.synchronizer is not None:
@@ -131,6 +135,7 @@ class Effects:
         if len(both) == PORTION:
             order.after = max(task.id for task in both)
         else:
+            order.over = True
             order.ticket.answer.put(order)
 
     def _announce(self, changed: Changed) -> None:
@@ -165,9 +170,9 @@ def _refusal(refused: Refused) -> TaskdError:
     return kind()
 
 
-def refusal_of_disk(error: CommitFailed) -> TaskdError:
-    """What a request is told that could not be committed."""
-    if error.unknown:
+def refusal_of_disk(error: CommitFailed, begun: bool) -> TaskdError:
+    """What a request is told that could not be committed; `begun` is one of which a part was committed before."""
+    if error.unknown or begun:
         return JournalUnavailable()
     if error.full:
         return JournalFull()

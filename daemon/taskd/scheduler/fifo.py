@@ -16,21 +16,21 @@ from dataclasses import replace
 
 from ..config import Config, Handler
 from ..core import Core
-from ..errors import Draining
+from ..errors import Draining, JournalUnavailable
 from ..events import (
     AttemptEnded,
     ClockSet,
     Configure,
     Drain,
     Event,
+    FloatingLoaded,
     Occurrences,
     Steer,
-    SteerQueue,
     SteerSchedule,
     Submit,
     Turn,
 )
-from ..inbox import ANSWER, Inbox, Item, Order, Ticket
+from ..inbox import ANSWER, Inbox, Item, Order, begun, ticket_of
 from ..journal import CommitFailed, Journal, Retention
 from ..metrics import Metrics
 from ..task import Outcome, Reason, State, Task
@@ -77,8 +77,10 @@ class FifoScheduler(Scheduler):
         self._failures = 0
         self._grace_ends: float | None = None
         self._prune_at: float = 0.0
-        #: How far the wall clock is before the one that nobody sets, in microseconds.
-        self._offset = self._clock.offset()
+        #: How far the wall clock is before the one that nobody sets, in microseconds; now, and at the beginning.
+        self._offset = self._first_offset = self._clock.offset()
+        #: What is in hand: only after a failure is it still so at the end.
+        self._items: Sequence[Item] = ()
         #: Told of commits and changes; set it before start().
         self.metrics = Metrics()
         #: Called on this thread when `status` has changed.
@@ -142,7 +144,9 @@ class FifoScheduler(Scheduler):
 
     def handle(self) -> None:
         """Take what is in the inbox, or wait for it; decide, commit, carry out."""
-        self._iterate(self._inbox.take(self._patience(), GROUP))
+        self._items = self._inbox.take(self._patience(), GROUP)
+        self._iterate(self._items)
+        self._items = ()
 
     def _handler(self, name: str) -> Handler | None:
         return self._config.handlers.get(name)
@@ -199,14 +203,15 @@ class FifoScheduler(Scheduler):
 
     def _after(self, turn: Turn) -> None:
         """What comes after the effects of a turn that is on the disk."""
-        self._orders = [order for order in self._orders if order.ticket.answer.empty()]
+        self._orders = [order for order in self._orders if not order.over]
         self._inbox.feed.publish(self._core.last_change)
         self._recurring.took(turn.schedules)
         if any(changed.task.state.final for changed in turn.changes):
             # Also while the next look is far off: there may be too many before any is too old.
             soon = self._clock.monotonic() + PRUNE
             self._prune_at = min(self._prune_at or soon, soon)
-        self._prune(turn.now)
+        # A clock that was set forward makes nothing old: a key, above all, is kept for as long as was promised.
+        self._prune(turn.now - max(0, self._offset - self._first_offset))
 
     def _tell_of_empty_queues(self) -> None:
         for queue in list(self._inbox.waiters.by_queue):
@@ -215,11 +220,15 @@ class FifoScheduler(Scheduler):
 
     def shutdown(self) -> None:
         """Answer everyone: requests that came too late, and those that wait."""
-        for item in (*self._orders, *self._inbox.close()):
+        for item in self._items:
+            if not callable(item) and (ticket := ticket_of(item)):
+                # It may have been committed. A second answer, if it was given one, is read by nobody.
+                ticket.answer.put(JournalUnavailable())
+        for item in (*self._orders, *self._effects.pending, *self._inbox.close()):
             if callable(item):
                 item()
             elif ticket := ticket_of(item):
-                ticket.answer.put(Draining())
+                ticket.answer.put(JournalUnavailable() if begun(item) else Draining())
         self._inbox.waiters.release_all()
         self._inbox.feed.close()
         self._executor.close()
@@ -269,8 +278,8 @@ class FifoScheduler(Scheduler):
         self._orders = []
         for event in events:
             if ticket := ticket_of(event):
-                ticket.answer.put(refusal_of_disk(error))
-            elif isinstance(event, AttemptEnded | Configure | ClockSet | Occurrences | SteerSchedule):
+                ticket.answer.put(refusal_of_disk(error, begun=begun(event)))
+            elif isinstance(event, AttemptEnded | Configure | ClockSet | FloatingLoaded | Occurrences | SteerSchedule):
                 self._effects.pending.append(event)
         # Last: a disk that cannot be read either ends the scheduler here, with everyone answered.
         self._restore()
@@ -288,7 +297,7 @@ class FifoScheduler(Scheduler):
             limits.keep_events,
         )
         try:
-            due = self._journal.prune(now, keep)
+            due = self._journal.prune(now, keep, self._core.open_batches)
         except CommitFailed as error:
             log.error("finished tasks could not be forgotten: %s", error)
             due = now + round(PRUNE * MICROSECONDS)
@@ -314,14 +323,3 @@ def _configure(config: Config) -> Configure:
     return Configure(
         concurrency, config.policies, limits.queued_tasks, limits.user_queued_tasks, limits.user_queued_bytes, exempt
     )
-
-
-def ticket_of(item: Event | Order) -> Ticket | None:
-    """Where the answer of a request goes; None for what is no request."""
-    if isinstance(item, Order):
-        return item.ticket
-    if isinstance(item, Steer):
-        return ticket_of(item.request) if isinstance(item.request, Order) else None
-    if isinstance(item, Submit | SteerQueue | SteerSchedule) and isinstance(item.request, Ticket):
-        return item.request
-    return None

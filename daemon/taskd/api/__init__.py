@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter, Map
 
-from . import about, batches, control, problems, routes, tasks
+from . import about, batches, control, openapi, problems, routes, tasks
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
@@ -35,6 +35,6 @@ def create_app(services: Services) -> Flask:
     app.extensions["taskd"] = services
     # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
     app.url_map = Map(converters={"id": Id}, merge_slashes=False)
-    routes.register(app, (about, tasks, batches, control))
+    routes.register(app, (about, tasks, batches, control, openapi))
     problems.register(app)
     return app

@@ -13,6 +13,11 @@ from taskd.config import Config
 from taskd.scheduler import Clock
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark of what takes a tool that is installed for it alone."""
+    config.addinivalue_line("markers", "schemathesis: asks the daemon all that /openapi.json describes")
+
+
 @pytest.fixture
 def rigs(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     """Make schedulers with a journal, one after the other on the same journal; all are stopped in the end."""

@@ -43,6 +43,7 @@ ROUTES = {
     "GET /": "anyone",
     "GET /health": "anyone",
     "GET /ready": "anyone",
+    "GET /openapi.json": "anyone",
     "GET /handlers": "member",
     "GET /tasks/{id}": "member",
     "GET /batches/{id}": "member",

@@ -100,7 +100,7 @@ def test_items_of_one_request_are_named_by_index_or_label() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("priority", value) for value in (1001, -1001, "1001", "5", "high", "--5", "1_0", "", 1.0, True, "9" * 5000)),
+        *(("priority", value) for value in (1001, -1001, "1001", "5", "high", "--5", "1_0", "", 1.5, True, "9" * 5000)),
         *(("retries", value) for value in (-1, "-1", 1001, [])),
         *(("label", value) for value in ("", "x" * 201, "a\nb", "\ud800", 5)),
         *(("handler", value) for value in ("", {}, "\0")),

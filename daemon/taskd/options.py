@@ -64,11 +64,19 @@ def whole(low: int, high: int, about: str) -> Option:
     """A whole number from `low` to `high`."""
 
     def read(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        number = _whole_of(value)
+        if number is None or not low <= number <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
-        return value
+        return number
 
     return Option(read, {"type": "integer", "minimum": low, "maximum": high}, about, _parse_whole)
+
+
+def _whole_of(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    # To JSON Schema and to JavaScript 1.0 is a whole number.
+    return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
 def _parse_whole(text: str) -> object:
@@ -139,21 +147,29 @@ def _parse_wholes(text: str) -> list[object]:
     return [_parse_whole(part) for part in text.split(",")]
 
 
-#: What a duration looks like; a number of seconds in JSON, or this.
+_SUM = "([0-9]{1,15}(\\.[0-9]{1,9})?|([0-9]+(\\.[0-9]+)? *(us|ms|s|m|min|h|d|w) *)+)"
+#: What a duration looks like: a number of seconds in JSON, or this.
 _DURATION: Schema = {
     "type": "string",
     "format": "duration-text",
-    "pattern": "^([0-9]{1,15}(\\.[0-9]{1,9})?|([0-9]+(\\.[0-9]+)? *(us|ms|s|m|min|h|d|w) *)+)$",
+    "pattern": f"^{_SUM}$",
     "examples": ["90s", "1h30m", "7d", "0.5"],
 }
 _TIME: Schema = {"type": "string", "format": "date-time", "examples": ["2030-01-31T08:00:00Z"]}
 
 
-def duration(about: str, read: Read = read_duration) -> Option:
+def duration(about: str) -> Option:
     """A duration, from 0 to ten years; in seconds."""
-    least = {"minimum": 0} if read is read_duration else {"exclusiveMinimum": 0}
-    seconds = {"type": "number", **least, "maximum": MAX_DURATION}
-    return Option(read, {"anyOf": [seconds, _DURATION]}, about, text_schema=_DURATION)
+    seconds = {"type": "number", "minimum": 0, "maximum": MAX_DURATION}
+    return Option(read_duration, {"anyOf": [seconds, _DURATION]}, about, text_schema=_DURATION)
+
+
+def positive_duration(about: str) -> Option:
+    """A duration that is longer than nothing."""
+    seconds = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_DURATION}
+    # Some digit is not 0.
+    some = {**_DURATION, "pattern": f"^(?=.*[1-9]){_SUM}$"}
+    return Option(_longer_than_nothing, {"anyOf": [seconds, some]}, about, text_schema=some)
 
 
 def moment(about: str) -> Option:
@@ -185,9 +201,10 @@ def _longer_than_nothing(value: object) -> float:
 def _place(value: object) -> int | str:
     if isinstance(value, str):
         return str(_LABEL(value))
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    index = _whole_of(value)
+    if index is None or index < 0:
         raise ValueError("must be a list of items, each by its index, from 0, or by its label")
-    return value
+    return index
 
 
 _LABEL = text(MAX_LABEL, "a text of one's own, to find it by")
@@ -202,7 +219,7 @@ TASK_OPTIONS: Mapping[str, Option] = {
     "label": _LABEL,
     "delay": duration("not before so much time has passed"),
     "run_at": moment("not before this time"),
-    "timeout": duration("how long an attempt may take; by default the handler's", _longer_than_nothing),
+    "timeout": positive_duration("how long an attempt may take; by default the handler's"),
     "retries": whole(0, MAX_RETRIES, "how often a failed attempt is tried again; by default the handler's"),
     "backoff": duration("the wait before the first retry, doubling with each; by default the handler's"),
     "expires": deadline("not started by then, it fails with reason expired"),

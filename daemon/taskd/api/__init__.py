@@ -9,7 +9,21 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter, Map
 
-from . import about, batches, control, guard, listing, metrics, problems, queues, routes, schedules, steer, tasks
+from . import (
+    about,
+    batches,
+    control,
+    guard,
+    listing,
+    metrics,
+    openapi,
+    problems,
+    queues,
+    routes,
+    schedules,
+    steer,
+    tasks,
+)
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
@@ -36,7 +50,7 @@ def create_app(services: Services) -> Flask:
     # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
     app.url_map = Map(converters={"id": Id}, merge_slashes=False)
     guard.register(app, services.config().daemon.hosts)
-    routes.register(app, (about, tasks, batches, listing, steer, queues, schedules, control, metrics))
+    routes.register(app, (about, tasks, batches, listing, steer, queues, schedules, control, metrics, openapi))
     problems.register(app)
     app.wsgi_app = metrics.Counted(app.wsgi_app, services.metrics.requests)  # type: ignore[method-assign]  # as Flask says
     return app

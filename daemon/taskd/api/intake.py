@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -46,6 +46,8 @@ class Body:
     depth: int = MAX_DEPTH
     #: Without a body the view is handed NO_BODY.
     required: bool = True
+    #: Bodies that are taken as they stand, by name; those with lists also as NDJSON.
+    examples: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NoBody(Enum):
@@ -57,9 +59,11 @@ class NoBody(Enum):
 NO_BODY = NoBody.NO_BODY
 
 #: One task's payload; many tasks; many, or a batch with its options.
-PAYLOAD = Body("Payload", "body")
-TASKS = Body("Items", "bulk_body", (JSON, *NDJSON), MAX_DEPTH + _AROUND)
-BATCH = Body("NewBatch", "bulk_body", (JSON, *NDJSON), MAX_DEPTH + _AROUND)
+PAYLOAD = Body("Payload", "body", examples={"an object": {"hello": "world"}, "nothing": None})
+_MANY = [{"handler": "log", "payload": 1}, {"payload": {"hello": "world"}, "priority": 10, "label": "nightly"}]
+TASKS = Body("Items", "bulk_body", (JSON, *NDJSON), MAX_DEPTH + _AROUND, examples={"two tasks": _MANY})
+_LIMITED = {"tasks": _MANY, "max_parallel": 1, "fail_fast": True, "timeout": "30s"}
+BATCH = replace(TASKS, schema="NewBatch", examples={**TASKS.examples, "with options": _LIMITED})
 
 
 def read_body(body: Body, config: Config) -> Any:

@@ -19,6 +19,7 @@ from ..errors import (
     BodyTooLarge,
     Forbidden,
     InvalidJSON,
+    NotFound,
     RequestError,
     UnsupportedMediaType,
     ValidationFailed,
@@ -85,9 +86,10 @@ class Route:
     @property
     def problems(self) -> Sequence[type[RequestError]]:
         """Every problem that it answers with, besides those of any HTTP request."""
+        of_places = (NotFound,) if self.places else ()
         of_right = () if self.right is Right.ANYONE else (Forbidden,)
         of_body = (InvalidJSON, BodyTooLarge, UnsupportedMediaType) if self.body else ()
-        return tuple(dict.fromkeys((*of_right, *of_body, ValidationFailed, *self.raises)))
+        return tuple(dict.fromkeys((*of_right, *of_places, *of_body, ValidationFailed, *self.raises)))
 
     def __call__(self, **places: Any) -> Response:
         """Serve this request; raises RequestError."""

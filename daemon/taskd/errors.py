@@ -152,6 +152,13 @@ class BatchNotFound(NotFound):
     code = "batch_not_found"
 
 
+class EventsGone(RequestError):
+    """What came next is no longer kept: limits.keep_events says how much is."""
+
+    code = "events_gone"
+    status = HTTPStatus.GONE
+
+
 class UnknownHandler(NotFound):
     """There is no handler of that name; GET /handlers lists them."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter, Map
 
-from . import about, batches, control, problems, routes, tasks
+from . import about, batches, control, events, problems, routes, tasks
+from .recent import Recent
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
@@ -33,8 +34,9 @@ def create_app(services: Services) -> Flask:
     """Make the WSGI application."""
     app = Flask("taskd", static_folder=None)
     app.extensions["taskd"] = services
+    app.extensions["taskd.recent"] = Recent(services.reader)
     # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
     app.url_map = Map(converters={"id": Id}, merge_slashes=False)
-    routes.register(app, (about, tasks, batches, control))
+    routes.register(app, (about, tasks, batches, control, events))
     problems.register(app)
     return app

@@ -17,6 +17,7 @@ from ..inbox import Inbox
 from ..journal import Reader
 from ..scheduler import Status
 from ..synchronizer import JobsSynchronizer
+from .recent import Recent
 
 
 class WaitingRoom:
@@ -70,6 +71,11 @@ class Services:
 def services() -> Services:
     """The services of the application that serves this request."""
     return cast(Services, current_app.extensions["taskd"])
+
+
+def recent() -> Recent:
+    """What all followers of that application read from."""
+    return cast(Recent, current_app.extensions["taskd.recent"])
 
 
 @contextmanager

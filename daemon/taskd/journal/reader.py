@@ -31,8 +31,15 @@ _ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDE
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
 _BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
-#: Commits with their changes; one has at least one, so as many rows are enough.
-_CHANGES = f"SELECT {rows.CHANGE_COLUMNS} FROM changes WHERE first + count > ? + 1 ORDER BY first LIMIT ?"  # noqa: S608
+#: From the commit that has the change ?1 + 1, or the oldest, on: found by its key, however many are kept.
+_CHANGES = (
+    f"SELECT {rows.CHANGE_COLUMNS} FROM changes"  # noqa: S608
+    " WHERE first >= coalesce((SELECT max(first) FROM changes WHERE first <= ?1 + 1), 0) ORDER BY first"
+)
+_CHANGE_NUMBERS = (
+    "SELECT coalesce((SELECT min(first) FROM changes), 1),"
+    " coalesce((SELECT first + count FROM changes ORDER BY first DESC LIMIT 1), 1)"
+)
 _OLDEST = (
     "SELECT queue, submitted_at FROM tasks"
     " WHERE id IN (SELECT min(id) FROM tasks WHERE state = 'queued' GROUP BY queue)"
@@ -121,13 +128,18 @@ class Reader:
 
     def changes(self, since: int, limit: int) -> list[Change]:
         """Changes of state with numbers larger than `since`, in order: those of some commits, about `limit` or more."""
-        with self._cursor(_CHANGES, since, limit) as cursor:
-            found = [change for row in cursor for change in rows.changes_of(row)]
-        return [change for change in found if change.sequence > since]
+        found: list[Change] = []
+        with self._cursor(_CHANGES, since) as cursor:
+            for row in cursor:
+                found += [change for change in rows.changes_of(row) if change.sequence > since]
+                # No more rows than are needed: one may hold thousands.
+                if len(found) >= limit:
+                    break
+        return found
 
     def change_numbers(self) -> tuple[int, int]:
         """The numbers of the oldest change that is kept, and of the one that will come next."""
-        with self._cursor("SELECT coalesce(min(first), 1), coalesce(max(first + count), 1) FROM changes") as cursor:
+        with self._cursor(_CHANGE_NUMBERS) as cursor:
             first, following = cursor.fetchone()
         return first, following
 

@@ -1,6 +1,6 @@
 """One connection: reads requests, hands them to the pool, sends answers, and knows when its time is over.
 
-The server's thread calls everything but `service` and what that calls (`write_soon`, `request_served` and
+The server's thread calls everything but `service` and what that calls (`write_soon`, `await_sent`, `request_served` and
 `on_disconnect`), which is for threads of the pool, one at a time. Invariants: an open connection is serving a request,
 or has a deadline; it is closed by the server's thread alone.
 """
@@ -81,6 +81,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._watchers: list[Callable[[], None]] = []
         self._half_closed = False
         self._lingers_until: float | None = None
+        #: Seconds that the client may take nothing of what it is sent; None is as the settings say.
+        self._patience: float | None = None
         #: When the request now arriving began, the last one was served, and output last went on.
         self._began = self._free = self._moved = time.monotonic()
         super().__init__(server, sock, *args, **kwargs)
@@ -121,7 +123,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self._lingers_until is not None:
             return self._lingers_until
         if self.total_outbufs_len:
-            return self._moved + float(settings.idle)
+            return self._moved + float(settings.idle if self._patience is None else self._patience)
         if self.requests:
             return math.inf
         if self.request is not None and not self.close_when_flushed:
@@ -221,6 +223,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             self._changed()
         return sent
 
+    def await_sent(self, patience: float) -> bool:
+        """Wait until the client has taken all of its answer so far; answers whether it is still there.
+
+        From now until the end of the request it is cut off when it takes nothing for `patience` seconds.
+        """
+        self._patience = patience
+        with self.outbuf_lock:
+            while self.connected and self.total_outbufs_len:
+                self.outbuf_lock.wait()
+        return bool(self.connected)
+
     def service(self) -> None:
         """Serve a request."""
         super().service()
@@ -249,6 +262,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Forget what belonged to the request that was served."""
         with self._watch_lock:
             self._watchers.clear()
+        self._patience = None
         self._free = time.monotonic()
 
     def handle_close(self) -> None:

@@ -126,9 +126,7 @@ def _begin(since: int | None, follow: bool) -> tuple[int, int]:
         detail = f'"since" is {since}, but the newest change is {newest}: that number is from another journal'
         raise ValidationFailed(detail, errors=[{"option": "since", "detail": detail}], newest=newest)
     if since < oldest - 1:
-        detail = (
-            f"the oldest change that is kept is {oldest}; since={oldest - 1} goes on from there, and misses the rest"
-        )
+        detail = f"the oldest change that is kept is {oldest}; since={oldest - 1} goes on from there"
         raise EventsGone(detail, oldest=oldest)
     return since, newest
 

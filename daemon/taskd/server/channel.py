@@ -248,6 +248,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         # Threads of the pool come here too, and only the loop may close. It learns of a broken connection by itself.
         if moved := bool(super()._flush_some(do_close=False)):
             self._moved = time.monotonic()
+            if not self.total_outbufs_len:
+                # waitress keeps what it has sent, up to a mebibyte for each connection.
+                self.outbufs[-1].prune()
         return moved
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:

@@ -107,7 +107,7 @@ def get_events(options: Mapping[str, Any]) -> Response:
         listener = at.inbox.feed.listen()
         stack.callback(listener.leave)
         request.environ.get("taskd.on_disconnect", lambda _: None)(listener.leave)
-        stream = Stream(Reading(recent(), since, _wanted(options, caller())), _form(), options.get("keep_alive"))
+        stream = Stream(Reading(recent(), since, wanted(options, caller())), _form(), options.get("keep_alive"))
         response = Response(stream.follow(listener) if follow else stream.until(newest), mimetype=stream.media_type)
         # It is made while it is sent: the place is given back when that ends, however it ends.
         response.call_on_close(stack.pop_all().close)
@@ -136,14 +136,14 @@ def _form() -> Form:
     return _SSE if wanted == _SSE.media_type else _NDJSON
 
 
-def _wanted(options: Mapping[str, Any], who: Caller) -> Callable[[Change], bool]:
+def wanted(options: Mapping[str, Any], who: Caller) -> Callable[[Change], bool]:
     """Whether a change is one that was asked for, and may be seen."""
     same = {name: options[name] for name in ("handler", "queue", "batch", "schedule", "task") if name in options}
     if "user" in options:
         same["uid"] = _uid(options["user"])
     states, label = options.get("state"), options.get("label")
 
-    def wanted(change: Change) -> bool:
+    def concerns(change: Change) -> bool:
         return (
             all(getattr(change, name) == value for name, value in same.items())
             and (states is None or change.state in states)
@@ -151,7 +151,7 @@ def _wanted(options: Mapping[str, Any], who: Caller) -> Callable[[Change], bool]
             and _may_see(who, change.uid)
         )
 
-    return wanted
+    return concerns
 
 
 def _uid(user: str) -> int:
@@ -171,17 +171,17 @@ def _may_see(who: Caller, uid: int | None) -> bool:
 class Reading:
     """How far one client has come, and what of it concerns them."""
 
-    def __init__(self, recent: Recent, since: int, wanted: Callable[[Change], bool]) -> None:
+    def __init__(self, recent: Recent, since: int, concerns: Callable[[Change], bool]) -> None:
         self.position = since
         self._recent = recent
-        self._wanted = wanted
+        self._concerns = concerns
 
     def pieces(self, newest: int) -> Iterator[Sequence[Event]]:
         """What there is up to that change, a piece at a time, some of them empty; raises EventsGone."""
         while self.position < newest:
             events = self._recent.after(self.position)
             self.position = events[-1].change.sequence
-            yield [event for event in events if self._wanted(event.change)]
+            yield [event for event in events if self._concerns(event.change)]
 
 
 class Stream:

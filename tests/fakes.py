@@ -116,11 +116,11 @@ class FakeExecutor:
         """Whether no attempt was started that next() has not shown."""
         return self._starts.empty()
 
-    def end(self, task_id: int) -> None:
+    def end(self, task_id: int, message: str | None = None) -> None:
         """End an attempt."""
         self.ended.append(task_id)
         if task_id in self.live:
-            self.finish(self.live[task_id], INTERRUPTED)
+            self.finish(self.live[task_id], replace(INTERRUPTED, message=message or INTERRUPTED.message))
 
     def kill_all(self) -> None:
         """End all."""

@@ -52,6 +52,16 @@ def speak(payload: Any) -> None:
     ctypes.CDLL(None).puts(b"libc")
 
 
+def pid(_payload: Any) -> int:
+    """Answer which process this is."""
+    return os.getpid()
+
+
+def shell(script: Any) -> None:
+    """Run a shell script."""
+    subprocess.run(["/bin/sh", "-c", script], check=True)
+
+
 def mimic(_payload: Any) -> str:
     """Print what an answer looks like."""
     print('{"succeeded": true, "result": "1"}')

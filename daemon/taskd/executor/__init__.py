@@ -1,8 +1,8 @@
 """The executor: starts, watches and kills attempts.
 
-Any thread may call `launch`, `end`, `kill_all` and `close`; everything is done, and reported, on the one thread called
-"executor", which sleeps until a process, a pipe, a worker or a timer has something for it. Invariant: exactly one
-report for each launch.
+Any thread may call `launch`, `end`, `follow`, `kill_all` and `close`; everything is done, and reported, on the one
+thread called "executor", which sleeps until a process, a pipe, a worker or a timer has something for it. Invariant:
+exactly one report for each launch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,22 @@ from .function import Pool
 from .leftovers import end_leftovers
 from .limits import applied
 from .loop import Loop
+from .tap import ROOM, End, Kept, Piece, Tap, last_lines
 
-__all__ = ["Cgroups", "Executor", "ExecutorSettings", "OutputLog", "Report", "applied", "end_leftovers"]
+__all__ = [
+    "Cgroups",
+    "End",
+    "Executor",
+    "ExecutorSettings",
+    "Kept",
+    "OutputLog",
+    "Piece",
+    "Report",
+    "Tap",
+    "applied",
+    "end_leftovers",
+    "last_lines",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +64,24 @@ class Executor(threading.Thread):
         if not self._loop.post(lambda: self._launch(task, handler)):
             raise RuntimeError("the executor is closed")
 
-    def end(self, task_id: int) -> None:
-        """End the task's attempt: SIGTERM now, SIGKILL after its handler's kill_after; reported as interrupted."""
-        self._loop.post(lambda: self._end(task_id))
+    def end(self, task_id: int, message: str | None = None) -> None:
+        """End the task's attempt: SIGTERM now, SIGKILL after its handler's kill_after; reported as interrupted.
+
+        `message` is the outcome's. Nothing happens where no attempt is under way: the end of one that was launched
+        before is never lost, and one that had ended by itself is reported as it was.
+        """
+        self._loop.post(lambda: self._end(task_id, message))
+
+    def follow(self, task_id: int, stream: str | None = None, room: int = ROOM) -> Tap:
+        """Answer a tap of what the task's attempt prints to "stdout", "stderr", or with None to both; close it.
+
+        It gets what is kept so far, all that follows, and an end once the attempt has been reported: at once where
+        none is under way. A reader for whom more than `room` bytes wait is cut off.
+        """
+        tap = Tap(stream, room, lambda tap: self._loop.post(lambda: self._unfollow(task_id, tap)))
+        if not self._loop.post(lambda: self._follow(task_id, tap)):
+            tap.finish()
+        return tap
 
     def kill_all(self) -> None:
         """End everything at once with SIGKILL; reported as interrupted."""
@@ -95,9 +124,19 @@ class Executor(threading.Thread):
         except Exception:
             _log.exception("a report was not taken", extra={"TASK_ID": attempt.task.id})
 
-    def _end(self, task_id: int) -> None:
+    def _end(self, task_id: int, message: str | None) -> None:
         if attempt := self._attempts.get(task_id):
-            attempt.end(Reason.INTERRUPTED)
+            attempt.end(Reason.INTERRUPTED, message)
+
+    def _follow(self, task_id: int, tap: Tap) -> None:
+        if attempt := self._attempts.get(task_id):
+            attempt.follow(tap)
+        else:
+            tap.finish()
+
+    def _unfollow(self, task_id: int, tap: Tap) -> None:
+        if attempt := self._attempts.get(task_id):
+            attempt.unfollow(tap)
 
     def _kill_all(self) -> None:
         for attempt in self._attempts.values():

@@ -21,8 +21,12 @@ from .limits import PATH
 from .loop import Loop, Timer
 from .output import Output
 from .process import Child
+from .tap import Kept, Piece, Tap
 
 _log = logging.getLogger(__name__)
+
+#: The message of an attempt that was cut off, where nobody gave another.
+_ENDED = "was ended before it had finished"
 
 
 class OutputLog(Protocol):
@@ -61,7 +65,9 @@ class Attempt:
         self.handler = handler
         #: Why it was cut off; None while it may end by itself.
         self.cut: Reason | None = None
+        self._why = _ENDED
         self._bench = bench
+        self._taps: list[Tap] = []
         self._output: Output | None = None
         self._child: Child | None = None
         self._timer: Timer | None = None
@@ -71,14 +77,17 @@ class Attempt:
     def output(self) -> Output:
         """Its pipes, opened when they are first asked for; raises OSError when no descriptors are left."""
         if self._output is None:
-            self._output = Output(self._bench.loop, self._bench.settings.output_limit, self._line)
+            self._output = Output(self._bench.loop, self._bench.settings.output_limit, self._line, self._piece)
         return self._output
 
     def begin(self, child: Child) -> None:
         """Note the process that works on it; its time runs from here."""
         self._child = child
-        if (timeout := self._timeout) is not None:
-            self._timer = self._bench.loop.after(timeout, lambda: self.end(Reason.TIMEOUT))
+        if self.cut:
+            child.kill()  # it was to end before it had begun: there is nothing that could end in good order
+        elif (timeout := self._timeout) is not None:
+            message = f"ran longer than {timeout:g}s"
+            self._timer = self._bench.loop.after(timeout, lambda: self.end(Reason.TIMEOUT, message))
 
     def start_over(self) -> None:
         """Forget the process that was to work on it, and never began."""
@@ -88,11 +97,13 @@ class Attempt:
             self._output.close()
             self._output = None
 
-    def end(self, reason: Reason) -> None:
+    def end(self, reason: Reason, message: str | None = None) -> None:
         """Cut it off: SIGTERM to its processes now, SIGKILL after the handler's kill_after."""
-        if self.cut is None and self._child:
-            self.cut = reason
-            self._cancel_timer()
+        if self.cut:
+            return
+        self.cut, self._why = reason, message or self._why
+        self._cancel_timer()
+        if self._child:
             self._timer = self._bench.loop.after(self.handler.kill_after, self._child.kill)
             self._child.terminate()
 
@@ -113,10 +124,22 @@ class Attempt:
                 output.close()
             outcome = _with_output(outcome, output)
         self._bench.finished(self, self._cut_off(outcome) if self.cut else outcome)
+        for tap in self._taps:
+            tap.finish()
+        self._taps = []
 
     def refuse(self, message: str) -> None:
         """Report that it could not be started."""
         self.finish(Outcome(False, Reason.NOT_STARTED, message))
+
+    def follow(self, tap: Tap) -> None:
+        """Give a reader what is kept so far, and from here on whatever comes."""
+        tap.begin(self._kept_for(tap))
+        self._taps.append(tap)
+
+    def unfollow(self, tap: Tap) -> None:
+        """Give a reader no more; harmless where it got nothing."""
+        self._taps = [other for other in self._taps if other is not tap]
 
     @property
     def _timeout(self) -> float | None:
@@ -124,16 +147,24 @@ class Attempt:
         return self.handler.timeout if own is None else own
 
     def _cut_off(self, outcome: Outcome) -> Outcome:
-        message = "was ended before it had finished"
-        if self.cut is Reason.TIMEOUT:
-            message = f"ran longer than {self._timeout:g}s"
         return replace(
-            outcome, succeeded=False, reason=self.cut, message=message, result=None, error_type=None, traceback=None
+            outcome, succeeded=False, reason=self.cut, message=self._why, result=None, error_type=None, traceback=None
         )
 
     def _cancel_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
+
+    def _kept_for(self, tap: Tap) -> Kept:
+        output = self._output
+        streams = [stream for stream in (output.stdout, output.stderr) if tap.wants(stream.name)] if output else []
+        kept = {stream.name: stream.kept for stream in streams}
+        return Kept(self.task.attempt, **kept, truncated=any(stream.truncated for stream in streams))
+
+    def _piece(self, stream: str, data: bytes) -> None:
+        if self._taps:
+            piece = Piece(stream, data)
+            self._taps = [tap for tap in self._taps if tap.put(piece)]
 
     def _line(self, stream: str, line: bytes) -> None:
         try:

@@ -42,9 +42,22 @@ class Cgroup:
         """
         return ["/bin/sh", "-c", 'echo 0 >"$0" && unset PWD && exec "$@"', str(self._path / "cgroup.procs"), *command]
 
-    def terminate(self) -> None:
-        """Send SIGTERM to every process."""
-        for pid in self._processes():
+    @property
+    def cpu_seconds(self) -> float | None:
+        """Processor time of all that ever ran in it."""
+        microseconds = self._number("cpu.stat", "usage_usec ")
+        return None if microseconds is None else microseconds / 1_000_000
+
+    @property
+    def memory_peak(self) -> int | None:
+        """The most memory that it held, in KiB, file cache included; None where memory is not counted."""
+        size = self._number("memory.peak")
+        return None if size is None else size // 1024
+
+    def terminate(self) -> set[int]:
+        """Send SIGTERM to every process; answers which there were."""
+        found = self._processes()
+        for pid in found:
             with suppress(OSError):
                 pidfd = os.pidfd_open(pid)
                 try:
@@ -53,6 +66,7 @@ class Cgroup:
                         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
                 finally:
                     os.close(pidfd)
+        return found
 
     def kill(self) -> None:
         """Send SIGKILL to every process, those being forked included."""
@@ -76,6 +90,12 @@ class Cgroup:
         except OSError:
             return False
         return True
+
+    def _number(self, file: str, before: str = "") -> int | None:
+        try:
+            return int((self._path / file).read_text().partition("\n")[0].removeprefix(before))
+        except (OSError, ValueError):
+            return None
 
     def _processes(self) -> set[int]:
         found: set[int] = set()

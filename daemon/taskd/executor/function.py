@@ -120,6 +120,7 @@ class Worker:
         self._taken = 0
         #: Whether it ended without having read the task that it was handed.
         self._unread = False
+        #: Processor time before its present task: of the whole tree where a cgroup knows it, else of what it answered.
         self._cpu_seconds = 0.0
         self._timer: Timer | None = None
         self._late: deque[Output] = deque()
@@ -144,6 +145,7 @@ class Worker:
             self._cancel_timer()
             self._attempt = attempt
             self._taken += 1
+            self._cpu_seconds = self._child.cpu_seconds or self._cpu_seconds
             attempt.begin(self._child)
             self._send(_variables(attempt), [payload, output.stdout.writer, output.stderr.writer])
 

@@ -1,8 +1,9 @@
 """The executor's event loop: descriptors, timers, and calls from other threads.
 
 `post` may be called by any thread, everything else by the executor thread alone. It sleeps in epoll until something
-happens. Invariant: posted calls run after all events of a turn, so that a descriptor opened by a new attempt never
-meets an event that was meant for the one whose number it took over.
+happens. Invariants: posted calls run after all events of a turn, so that a descriptor opened by a new attempt never
+meets an event that was meant for the one whose number it took over; and after all that had happened when they were
+posted, so that no attempt is ended that had ended before.
 """
 
 from __future__ import annotations
@@ -85,11 +86,13 @@ class Loop:
     def run(self, until: Callable[[], bool]) -> None:
         """Serve until nothing is posted and `until`, asked after each turn, says that nothing more will come."""
         while not self._may_end(until):
+            # Counted before the events are asked for: what is posted meanwhile has to see later ones.
+            posted = len(self._posted)
             for descriptor, _ in self._epoll.poll(self._patience()):
                 # An earlier call of this turn may have ended the watch.
                 if call := self._watched.get(descriptor):
                     _make(call)
-            for _ in range(len(self._posted)):
+            for _ in range(posted):
                 _make(self._posted.popleft())
             self._run_timers()
 

@@ -1,4 +1,4 @@
-"""What an attempt prints: two pipes, of which the last part is kept and each line is passed on as it comes.
+"""What an attempt prints: two pipes, of which the last part is kept and what comes is passed on, also line by line.
 
 The executor thread reads them, never blocking and a small piece at a time: a task that floods its output is slowed
 down by its own full pipe and delays nobody else. Invariant: whatever is read goes to the attempt the pipe was made
@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 from .loop import Loop
 
+#: Take what came out of a stream, given its name: a line without its newline, or a piece as it was read.
 Line = Callable[[str, bytes], None]
+Piece = Callable[[str, bytes], None]
 
 _PIECE = 8 * 1024
 _LONGEST_LINE = 16 * 1024
@@ -23,11 +25,12 @@ _FULL_PIPE = 1024 * 1024
 class Stream:
     """One pipe: its end to write, and what came out of it."""
 
-    def __init__(self, loop: Loop, name: str, limit: int, line: Line) -> None:
+    def __init__(self, loop: Loop, name: str, limit: int, line: Line, piece: Piece) -> None:
         self._loop = loop
-        self._name = name
+        self.name = name
         self.limit = limit
         self._line = line
+        self._piece = piece
         self._kept = bytearray()
         self._total = 0
         self._unfinished = b""
@@ -70,7 +73,7 @@ class Stream:
             os.close(self._reader)
             self._reader = -1
             if self._unfinished:
-                self._line(self._name, self._unfinished)
+                self._line(self.name, self._unfinished)
 
     def _read(self) -> bool:
         try:
@@ -79,6 +82,7 @@ class Stream:
             return False
         if data:
             self._keep(data)
+            self._piece(self.name, data)
             self._pass_on(data)
         else:
             self.close()
@@ -97,17 +101,17 @@ class Stream:
             lines.append(self._unfinished)
             self._unfinished = b""
         for line in lines:
-            self._line(self._name, line)
+            self._line(self.name, line)
 
 
 class Output:
     """The stdout and stderr of one attempt."""
 
-    def __init__(self, loop: Loop, limit: int, line: Line) -> None:
+    def __init__(self, loop: Loop, limit: int, line: Line, piece: Piece) -> None:
         """Open the pipes; raises OSError when there are no descriptors left, and has then taken none."""
-        self.stdout = Stream(loop, "stdout", limit, line)
+        self.stdout = Stream(loop, "stdout", limit, line, piece)
         try:
-            self.stderr = Stream(loop, "stderr", limit, line)
+            self.stderr = Stream(loop, "stderr", limit, line, piece)
         except OSError:
             self.stdout.close()
             raise

@@ -88,7 +88,9 @@ class Child:
     def terminate(self) -> None:
         """Ask the whole tree to end: SIGTERM."""
         if self._cgroup:
-            self._cgroup.terminate()
+            # What has not joined its cgroup yet has no children either.
+            if self.pid not in self._cgroup.terminate():
+                self._signal_leader(signal.SIGTERM)
         else:
             self._signal(signal.SIGTERM)
 
@@ -96,6 +98,8 @@ class Child:
         """End the whole tree: SIGKILL."""
         if self._cgroup:
             self._cgroup.kill()
+            # It may not have joined yet.
+            self._signal_leader(signal.SIGKILL)
         else:
             self._signal(signal.SIGKILL)
 
@@ -108,13 +112,20 @@ class Child:
         self._popen.returncode = code = os.waitstatus_to_exitcode(status)
         for pidfd in (self.pidfd, *self._strays.values()):
             os.close(pidfd)
-        self._release()
-        return Exit(
+        exit_ = Exit(
             status=code if code >= 0 else None,
             signal=-code if code < 0 else None,
-            cpu_seconds=usage.ru_utime + usage.ru_stime,
-            max_rss=_own_rss(usage.ru_maxrss),
+            # The cgroup also knows what was not waited for, but nothing of a process that left it.
+            cpu_seconds=max(usage.ru_utime + usage.ru_stime, self.cpu_seconds or 0.0),
+            max_rss=_max_rss(usage.ru_maxrss, self._cgroup),
         )
+        self._release()
+        return exit_
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """Processor time of the whole tree so far; None without a cgroup, which alone knows."""
+        return self._cgroup.cpu_seconds if self._cgroup else None
 
     def _release(self) -> None:
         if self._cgroup:
@@ -127,6 +138,10 @@ class Child:
         for pidfd in self._strays.values():
             with suppress(*_GONE):
                 signal.pidfd_send_signal(pidfd, number)
+
+    def _signal_leader(self, number: signal.Signals) -> None:
+        with suppress(*_GONE):
+            signal.pidfd_send_signal(self.pidfd, number)
 
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(*_GONE):
@@ -147,10 +162,13 @@ class Child:
             os.close(pidfd)
 
 
-def _own_rss(kibibytes: int) -> int | None:
+def _max_rss(kibibytes: int, cgroup: Cgroup | None) -> int | None:
     # The kernel carries the peak of the process that called vfork, which is us, over into what it started. What does
-    # not exceed our own peak may be ours.
-    return kibibytes if kibibytes > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
+    # not exceed our own peak may be ours, and no more than a bound for what the cgroup counts.
+    if kibibytes > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        return kibibytes
+    peak = cgroup.memory_peak if cgroup else None
+    return None if peak is None else min(peak, kibibytes)
 
 
 def _descendants(roots: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -39,8 +39,8 @@ class Attempts(Protocol):
     def launch(self, task: Task, handler: Handler) -> None:
         """Start an attempt; its outcome is reported to the inbox, exactly once."""
 
-    def end(self, task_id: int) -> None:
-        """End an attempt, politely first."""
+    def end(self, task_id: int, message: str | None = None) -> None:
+        """End an attempt, politely first; the message says in its outcome why."""
 
     def kill_all(self) -> None:
         """End all attempts at once."""

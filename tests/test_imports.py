@@ -30,7 +30,7 @@ TABLE: dict[str, str] = {
     "log": "journald task",
     "scheduler": "config core events errors inbox journal log synchronizer task values",
     "executor": "config task errors template values",
-    "api": "config errors events inbox journal options scheduler shown synchronizer task template values",
+    "api": "config errors events executor inbox journal options scheduler shown synchronizer task template values",
     "server": "errors",
     "supervisor": "",
     "local": "errors",

@@ -125,6 +125,7 @@ class Daemon:
             waiting_room=WaitingRoom(limits.waiters),
             reload=self._reload_for_request,
             limits=lambda handler: applied(handler, self._controllers),
+            tap=self._executor.follow,
         )
         server = Server(
             create_app(services),

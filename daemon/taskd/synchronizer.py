@@ -15,6 +15,11 @@ from dataclasses import dataclass
 
 from .task import Outcome, Task
 
+#: Seconds of a pause, and how many looks a second there are when many listen.
+_SHORTEST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+_LOOKS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -125,6 +130,14 @@ class Feed:
         """How many listen."""
         return len(self._listeners)
 
+    @property
+    def pause(self) -> float:
+        """Seconds that one who listens should rest between two looks while there is always something new.
+
+        All of them together then look so often: a thousand must not take the processor from what they hear of.
+        """
+        return min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, self.listeners / _LOOKS))
+
     def publish(self, number: int) -> None:
         """The scheduler: tell all who wait that there are changes up to this one."""
         if number == self._number:
@@ -190,8 +203,8 @@ class Listener:
         """Whether it has left, or the daemon stops."""
         return self.feed.closed or not self.feed.listens(self)
 
-    def wait(self, since: int, timeout: float) -> None:
-        """Wait for a change behind `since`, for the end, or so many seconds."""
+    def wait(self, since: int, timeout: float | None) -> None:
+        """Wait for a change behind `since`, for the end, or so many seconds; None is for ever."""
         if self.feed.enlist(self, since):
             self.bell.wait(timeout)
 

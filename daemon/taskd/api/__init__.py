@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter, Map
 
-from . import about, batches, control, events, problems, routes, tasks
+from . import about, batches, control, events, output, problems, routes, tasks
 from .recent import Recent
 from .services import Services, WaitingRoom
 
@@ -37,6 +37,6 @@ def create_app(services: Services) -> Flask:
     app.extensions["taskd.recent"] = Recent(services.reader)
     # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
     app.url_map = Map(converters={"id": Id}, merge_slashes=False)
-    routes.register(app, (about, tasks, batches, control, events))
+    routes.register(app, (about, tasks, batches, control, events, output))
     problems.register(app)
     return app

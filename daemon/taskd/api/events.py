@@ -30,11 +30,6 @@ SEQUENCE_HEADER = "Taskd-Sequence"
 #: Seconds between signs of life, and how long at most a client may take nothing of what it is sent.
 KEEP_ALIVE = 15
 PATIENCE = 30.0
-#: Seconds between two readings of one follower while there is always something new, and all of them share so many
-#: readings a second: a thousand followers must not take the processor from those whose tasks they follow.
-_REST = 0.02
-_MOST_REST = 1.0
-_READINGS = 1000
 #: Milliseconds after which a browser comes back.
 _RETRY = 1000
 
@@ -234,5 +229,5 @@ class Stream:
             self._quiet_since = time.monotonic()
 
     def _wait(self, listener: Listener) -> None:
-        listener.rest(min(_MOST_REST, max(_REST, listener.feed.listeners / _READINGS)))
+        listener.rest(listener.feed.pause)
         listener.wait(self._reading.position, self._quiet_since + self._keep_alive - time.monotonic())

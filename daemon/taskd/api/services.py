@@ -13,6 +13,7 @@ from flask import current_app, request
 
 from ..config import Config, Handler
 from ..errors import Draining, TooManyWaiters
+from ..executor import Tap
 from ..inbox import Inbox
 from ..journal import Reader
 from ..scheduler import Status
@@ -66,6 +67,8 @@ class Services:
     reload: Callable[[], None]
     #: How each limit of a handler is kept.
     limits: Callable[[Handler], Mapping[str, str]]
+    #: Gives what a task's attempt prints: all of it, or one stream.
+    tap: Callable[[int, str | None], Tap]
 
 
 def services() -> Services:

@@ -28,6 +28,7 @@ _RECORD = (
     " LEFT JOIN attempts AS a ON a.task_id = t.id AND a.number = t.attempt "
 )
 _ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDER BY number"  # noqa: S608
+_ATTEMPT = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND number = ?"  # noqa: S608
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
 _BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
@@ -78,6 +79,12 @@ class Reader:
         """The attempts of a task that have ended, the first one first."""
         with self._cursor(_ATTEMPTS, task_id) as cursor:
             return [rows.attempt_of(row) for row in cursor]
+
+    def attempt(self, task_id: int, number: int) -> Attempt | None:
+        """One attempt of a task; None unless it has ended."""
+        with self._cursor(_ATTEMPT, task_id, number) as cursor:
+            row = cursor.fetchone()
+        return None if row is None else rows.attempt_of(row)
 
     def batch(self, batch_id: int) -> Batch:
         """One batch; raises BatchNotFound."""

@@ -1,8 +1,8 @@
 """One connection: reads requests, hands them to the pool, sends answers, and knows when its time is over.
 
-The server's thread calls everything but `service` and what that calls (`write_soon`, `await_sent`, `request_served` and
-`on_disconnect`), which is for threads of the pool, one at a time. Invariants: an open connection is serving a request,
-or has a deadline; it is closed by the server's thread alone.
+The server's thread calls everything but `service` and what that calls (`write_soon`, `await_sent`, `cut`,
+`on_disconnect` and `request_served`), which is for threads of the pool, one at a time. Invariants: an open connection
+is serving a request, or has a deadline; it is closed by the server's thread alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import RequestHeaderFieldsTooLarge
 
@@ -233,6 +233,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             while self.connected and self.total_outbufs_len:
                 self.outbuf_lock.wait()
         return bool(self.connected)
+
+    def cut(self) -> NoReturn:
+        """End the connection where it is: the client sees that its answer is not whole."""
+        raise ClientDisconnected
 
     def service(self) -> None:
         """Serve a request."""

@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 from taskd.api import Services, WaitingRoom, create_app
 from taskd.config import Config, Handler, Queue
 from taskd.events import Submit, Turn
+from taskd.executor import Kept, Tap
 from taskd.inbox import Inbox
 from taskd.journal import JOURNAL_FILE, CommitFailed, Journal, Reader
 from taskd.metrics import Sources
@@ -122,6 +123,14 @@ class FakeExecutor:
         self.ended.append(task_id)
         if task_id in self.live:
             self.finish(self.live[task_id], replace(INTERRUPTED, message=message or INTERRUPTED.message))
+
+    def follow(self, task_id: int, stream: str | None = None) -> Tap:
+        """Give what an attempt has printed, which is nothing."""
+        tap = Tap(stream)
+        if task_id in self.live:
+            tap.begin(Kept(self.live[task_id].attempt))
+        tap.finish()
+        return tap
 
     def kill_all(self) -> None:
         """End all."""
@@ -253,6 +262,7 @@ class Site:
             limits=lambda handler: {"timeout": f"of {handler.name}"},
             metrics=rig.scheduler.metrics,
             sources=Sources(journal=rig.path, tasks=rig.tasks, waiting=lambda: room.taken),
+            tap=rig.executor.follow,
         )
         self.app = create_app(services)
 

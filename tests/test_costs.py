@@ -28,7 +28,7 @@ def run(cgroup: Cgroup) -> Exit:
 
 def test_child_that_is_not_waited_for(runner: Runner) -> None:
     """In a cgroup the processor time of what a command leaves running counts as well."""
-    outcome = runner.run(shell(f"setsid sh -c '{BURN}' & sleep 0.5"))
+    outcome = runner.run(shell(f"setsid timeout 2 sh -c '{BURN}' & sleep 0.5"))
     assert outcome.cpu_seconds is not None
     if runner.cgroups:
         assert 0.02 < outcome.cpu_seconds < 5

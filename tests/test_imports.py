@@ -36,8 +36,8 @@ TABLE: dict[str, str] = {
     "scheduler": "config core events errors inbox journal log metrics schedules synchronizer task values",
     "executor": "config task errors template values",
     "api": (
-        "config errors events inbox journal metrics options scheduler shown synchronizer task template users values"
-        " zones"
+        "config errors events executor inbox journal metrics options scheduler shown synchronizer task template users"
+        " values zones"
     ),
     "server": "errors",
     "supervisor": "",

@@ -84,6 +84,13 @@ class App:
         while True:
             yield bytes(256 * 1024)
 
+    def pace(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        while environ["taskd.await_sent"](0.3):
+            yield bytes(64 * 1024)
+            self.arrived.release()
+        self.gone.release()
+
     def fail(self, _environ: dict[str, Any], _start_response: Callable[..., Any]) -> list[bytes]:
         raise ValueError("secret")
 
@@ -485,6 +492,26 @@ def test_a_client_that_does_not_read_is_sent_away(boxes: Callable[..., Box]) -> 
     box.get("/flood")
     assert box.app.gone.acquire(timeout=PATIENCE)
     eventually(lambda: box.server.connections == 0)
+
+
+def test_a_stream_waits_for_its_client_and_not_for_ever(box: Box) -> None:
+    """Nothing piles up for a client that reads slowly; one that does not read has its time."""
+    client = box.get("/pace")
+    sent = _sent(box)
+    assert sent < 20
+    for _ in range(sent * 64 * 1024 // 4096):
+        assert client.recv(4096)
+    assert _sent(box) > 0
+    assert box.app.gone.acquire(timeout=PATIENCE)
+    eventually(lambda: box.server.connections == 0)
+
+
+def _sent(box: Box) -> int:
+    """How many pieces have been sent before the application waits."""
+    count = 0
+    while box.app.arrived.acquire(timeout=0.1):
+        count += 1
+    return count
 
 
 def test_the_application_learns_that_its_client_has_gone(box: Box, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes import FAILURE, PATIENCE, SUCCESS, spec
-from taskd.synchronizer import Finished, JobsSynchronizer, Waiters
+from taskd.synchronizer import Feed, Finished, JobsSynchronizer, Listener, Waiters
 from taskd.task import Outcome, State, Submitter, Task
 
 
@@ -179,3 +179,51 @@ def test_at_the_end_all_are_released(three: JobsSynchronizer, pool: ThreadPoolEx
     waiters.release_all()
     assert waiting.result(PATIENCE) is False
     assert len(waiters) == 0
+
+
+def test_a_change_before_the_wait_is_not_lost() -> None:
+    """Who waits for what is there already does not wait."""
+    feed = Feed()
+    listener = feed.listen()
+    feed.publish(3)
+    listener.wait(2, PATIENCE)
+    assert feed.number == 3
+
+
+def test_a_change_wakes_those_who_wait_for_one(pool: ThreadPoolExecutor) -> None:
+    """And not those who rest, or have had enough."""
+    feed = Feed()
+    waiting, resting, gone = feed.listen(), feed.listen(), feed.listen()
+    gone.leave()
+    gone.wait(0, PATIENCE)
+    rest = pool.submit(resting.rest, PATIENCE)
+    for number in range(1, 1000):
+        wait = pool.submit(waiting.wait, number - 1, PATIENCE)
+        feed.publish(number)
+        wait.result(PATIENCE)
+    assert not rest.done()
+    resting.leave()
+    rest.result(PATIENCE)
+    assert (feed.listeners, resting.over, waiting.over) == (1, True, False)
+
+
+def test_a_wait_for_a_change_ends_in_time() -> None:
+    """Nobody waits longer than they said."""
+    feed = Feed()
+    listener = feed.listen()
+    for wait in (lambda: listener.wait(0, 0.01), lambda: listener.rest(0.01), lambda: listener.wait(0, -1)):
+        wait()
+    assert not listener.over
+
+
+@pytest.mark.parametrize("end", [lambda feed, _: feed.close(), lambda _, listener: listener.leave()])
+def test_the_end_wakes_whoever_listens(pool: ThreadPoolExecutor, end: Callable[[Feed, Listener], None]) -> None:
+    """At a stop, and when the client goes: who waits, who rests, and who is about to."""
+    feed = Feed()
+    listener = feed.listen()
+    for wait in (lambda: listener.wait(0, PATIENCE), lambda: listener.rest(PATIENCE)):
+        waiting = pool.submit(wait)
+        end(feed, listener)
+        waiting.result(PATIENCE / 2)
+        pool.submit(wait).result(PATIENCE / 2)
+    assert listener.over

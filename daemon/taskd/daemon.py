@@ -140,6 +140,7 @@ class Daemon:
             limits=lambda handler: applied(handler, self._controllers),
             metrics=self._metrics,
             sources=self._sources(reader, room),
+            tap=self._executor.follow,
         )
         # Kept before it starts: the first request may ask for its figures.
         self._server = Server(

@@ -191,6 +191,13 @@ class ScheduleNotFound(NotFound):
     code = "schedule_not_found"
 
 
+class EventsGone(RequestError):
+    """What came next is no longer kept: limits.keep_events says how much is."""
+
+    code = "events_gone"
+    status = HTTPStatus.GONE
+
+
 class UnknownHandler(NotFound):
     """There is no handler of that name; GET /handlers lists them."""
 

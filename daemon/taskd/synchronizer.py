@@ -1,6 +1,6 @@
 """Waiting for tasks: JobsSynchronizer is what one request waits on, Waiters is who waits for which task.
 
-Feed is what those wait on who want to hear of every change.
+Feed is what those listen to who want to hear of every change.
 
 The scheduler thread alone touches Waiters and tells a synchronizer of finished tasks; one HTTP thread waits on it;
 any thread may release it. A synchronizer waits on a predicate, so a completion before the wait is never lost.
@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .task import Outcome, Task
+
+#: Seconds of a pause, and how many looks a second there are when many listen.
+_SHORTEST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+_LOOKS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,12 @@ class Feed:
     """How far the changes have come that are on the disk: a number that only rises, until it is closed."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._number = 0
         self._closed = False
+        #: All who listen, and those of them who wait for the next change.
+        self._listeners: set[Listener] = set()
+        self._waiting: set[Listener] = set()
 
     @property
     def number(self) -> int:
@@ -117,29 +125,98 @@ class Feed:
         """Whether the daemon stops."""
         return self._closed
 
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    @property
+    def pause(self) -> float:
+        """Seconds that one who listens should rest between two looks while there is always something new.
+
+        All of them together then look so often: a thousand must not take the processor from what they hear of.
+        """
+        return min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, self.listeners / _LOOKS))
+
     def publish(self, number: int) -> None:
-        """The scheduler: tell all who listen that there are changes up to this one."""
-        if number != self._number:
-            with self._condition:
-                self._number = number
-                self._condition.notify_all()
-
-    def wait(self, since: int, timeout: float, gone: Callable[[], bool] = lambda: False) -> bool:
-        """Any thread: wait for a change behind `since`, at most `timeout` seconds; answer whether there is one."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._number > since or self._closed or gone(), timeout)
-            return self._number > since
-
-    def wake(self) -> None:
-        """Have all who wait look again at whether they are gone."""
-        with self._condition:
-            self._condition.notify_all()
+        """The scheduler: tell all who wait that there are changes up to this one."""
+        if number == self._number:
+            return
+        with self._lock:
+            self._number = number
+            waiting, self._waiting = self._waiting, set()
+        for listener in waiting:
+            listener.bell.set()
 
     def close(self) -> None:
         """End every wait: the daemon stops."""
-        with self._condition:
+        with self._lock:
             self._closed = True
-            self._condition.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener.bell.set()
+
+    def listen(self) -> Listener:
+        """Any thread: begin to listen; whoever does must `leave`."""
+        listener = Listener(self)
+        with self._lock:
+            self._listeners.add(listener)
+        return listener
+
+    def enlist(self, listener: Listener, since: int | None) -> bool:
+        """Have the listener's bell rung at the next change, unless there is one behind `since` already.
+
+        Answers whether there is something to wait for; with None the bell is left to the end alone.
+        """
+        with self._lock:
+            if self._closed or listener not in self._listeners or (since is not None and self._number > since):
+                return False
+            listener.bell.clear()
+            if since is not None:
+                self._waiting.add(listener)
+            return True
+
+    def dismiss(self, listener: Listener) -> None:
+        """Tell a listener of nothing any more."""
+        with self._lock:
+            self._listeners.discard(listener)
+            self._waiting.discard(listener)
+
+    def listens(self, listener: Listener) -> bool:
+        """Whether it has not left."""
+        return listener in self._listeners
+
+
+class Listener:
+    """One who hears of changes: one thread waits, and any thread may end that.
+
+    Each has a bell of its own: a change wakes those alone who wait for one, and whoever leaves wakes nobody else.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        #: Rung by the feed, and when it is over.
+        self.bell = threading.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has left, or the daemon stops."""
+        return self.feed.closed or not self.feed.listens(self)
+
+    def wait(self, since: int, timeout: float | None) -> None:
+        """Wait for a change behind `since`, for the end, or so many seconds; None is for ever."""
+        if self.feed.enlist(self, since):
+            self.bell.wait(timeout)
+
+    def rest(self, seconds: float) -> None:
+        """Let changes pile up for so many seconds, or until the end."""
+        if self.feed.enlist(self, None):
+            self.bell.wait(seconds)
+
+    def leave(self) -> None:
+        """Any thread: listen no more, and end the wait; idempotent."""
+        self.feed.dismiss(self)
+        self.bell.set()
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -13,10 +13,12 @@ from . import (
     about,
     batches,
     control,
+    events,
     guard,
     listing,
     metrics,
     openapi,
+    output,
     problems,
     queues,
     routes,
@@ -24,6 +26,7 @@ from . import (
     steer,
     tasks,
 )
+from .recent import Recent
 from .services import Services, WaitingRoom
 
 __all__ = ["Services", "WaitingRoom", "create_app"]
@@ -47,10 +50,12 @@ def create_app(services: Services) -> Flask:
     """Make the WSGI application."""
     app = Flask("taskd", static_folder=None)
     app.extensions["taskd"] = services
+    app.extensions["taskd.recent"] = Recent(services.reader)
     # A path is what it is: //task is answered with 404, not with a redirect that curl would not follow.
     app.url_map = Map(converters={"id": Id}, merge_slashes=False)
     guard.register(app, services.config().daemon.hosts)
-    routes.register(app, (about, tasks, batches, listing, steer, queues, schedules, control, metrics, openapi))
+    views = (about, tasks, batches, listing, output, steer, queues, schedules, events, control, metrics, openapi)
+    routes.register(app, views)
     problems.register(app)
     app.wsgi_app = metrics.Counted(app.wsgi_app, services.metrics.requests)  # type: ignore[method-assign]  # as Flask says
     return app

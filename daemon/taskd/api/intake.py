@@ -86,7 +86,7 @@ def read_body(body: Body, config: Config) -> Any:
 
 
 def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
-    """The options in this request's query, and those in its headers; raises ValidationFailed."""
+    """The options in this request's query, and those in its headers, which go first; raises ValidationFailed."""
     if twice := [name for name, values in request.args.lists() if len(values) > 1]:
         raise ValidationFailed(f'the query has "{twice[0]}" more than once')
     in_headers = {
@@ -94,7 +94,8 @@ def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
         for name, option in known.items()
         if option.header and option.header in request.headers
     }
-    return read_options({**in_headers, **request.args}, known, text=True)
+    # A browser that comes back adds a header to a query that stays what it was.
+    return read_options({**request.args, **in_headers}, known, text=True)
 
 
 def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ...]]]:

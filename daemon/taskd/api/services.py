@@ -14,11 +14,13 @@ from flask import current_app, request
 
 from ..config import Config, Handler
 from ..errors import Draining, TooManyWaiters
+from ..executor import Tap
 from ..inbox import Inbox
 from ..journal import Reader
 from ..metrics import Metrics, Sources
 from ..scheduler import Status
 from ..synchronizer import JobsSynchronizer
+from .recent import Recent
 
 
 class WaitingRoom:
@@ -92,6 +94,8 @@ class Services:
     reload: Callable[[], None]
     #: How each limit of a handler is kept.
     limits: Callable[[Handler], Mapping[str, str]]
+    #: Gives what a task's attempt prints: all of it, or one stream.
+    tap: Callable[[int, str | None], Tap]
     #: What is counted, and what is asked of others at a scrape.
     metrics: Metrics = field(default_factory=Metrics)
     sources: Sources = Sources()
@@ -106,6 +110,11 @@ def take_place() -> Place:
     """Take a place in the waiting room for the user who sent this request; raises TooManyWaiters."""
     _, uid, _ = request.environ.get("taskd.peer", (None, None, None))
     return services().waiting_room.enter(uid)
+
+
+def recent() -> Recent:
+    """What all followers of that application read from."""
+    return cast(Recent, current_app.extensions["taskd.recent"])
 
 
 @contextmanager

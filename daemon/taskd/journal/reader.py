@@ -28,6 +28,7 @@ _RECORD = (
     " LEFT JOIN attempts AS a ON a.task_id = t.id AND a.number = t.attempt "
 )
 _ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDER BY number"  # noqa: S608
+_ATTEMPT = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND number = ?"  # noqa: S608
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
 _BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
@@ -35,7 +36,7 @@ _BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
 _CHANGES = f"""
     SELECT {rows.CHANGE_COLUMNS} FROM changes
     WHERE first >= coalesce((SELECT max(first) FROM changes WHERE first <= ?1 + 1), 0) AND first + count > ?1 + 1
-    ORDER BY first LIMIT ?2
+    ORDER BY first
 """  # noqa: S608
 #: Each from its end of the table.
 _CHANGE_NUMBERS = """
@@ -80,6 +81,12 @@ class Reader:
         """The attempts of a task that have ended, the first one first."""
         with self._cursor(_ATTEMPTS, task_id) as cursor:
             return [rows.attempt_of(row) for row in cursor]
+
+    def attempt(self, task_id: int, number: int) -> Attempt | None:
+        """One attempt of a task; None unless it has ended."""
+        with self._cursor(_ATTEMPT, task_id, number) as cursor:
+            row = cursor.fetchone()
+        return None if row is None else rows.attempt_of(row)
 
     def batch(self, batch_id: int) -> Batch:
         """One batch; raises BatchNotFound."""
@@ -130,9 +137,14 @@ class Reader:
 
     def changes(self, since: int, limit: int) -> list[Change]:
         """Changes of state with numbers larger than `since`, in order: those of some commits, about `limit` or more."""
-        with self._cursor(_CHANGES, since, limit) as cursor:
-            found = [change for row in cursor for change in rows.changes_of(row)]
-        return [change for change in found if change.sequence > since]
+        found: list[Change] = []
+        with self._cursor(_CHANGES, since) as cursor:
+            for row in cursor:
+                found += [change for change in rows.changes_of(row) if change.sequence > since]
+                # No more rows than are needed: one may hold thousands.
+                if len(found) >= limit:
+                    break
+        return found
 
     def change_numbers(self) -> tuple[int, int]:
         """The numbers of the oldest change that is kept, and of the one that will come next."""

@@ -84,6 +84,10 @@ class AppTask(Served, WSGITask):  # type: ignore[misc]  # waitress has no types
         environ["taskd.peer_groups"] = self.channel.peer_groups
         environ["taskd.target_host"] = self.request.proxy_netloc
         environ["taskd.on_disconnect"] = self.channel.on_disconnect
+        # Called between the parts of a body that never ends: nothing piles up for a client that does not read.
+        environ["taskd.await_sent"] = self.channel.await_sent
+        # Called, and never returning, where a body ends that is not whole.
+        environ["taskd.cut"] = self.channel.cut
         # Called before the first part of a body: the headers go out although there is nothing to send yet.
         environ["taskd.flush"] = lambda: self.write(b"")
         return environ

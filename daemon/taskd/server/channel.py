@@ -1,8 +1,8 @@
 """One connection: reads requests, hands them to the pool, sends answers, and knows when its time is over.
 
-The server's thread calls everything but `service` and what that calls (`write_soon`, `request_served` and
-`on_disconnect`), which is for threads of the pool, one at a time. Invariants: an open connection is serving a request,
-or has a deadline; it is closed by the server's thread alone.
+The server's thread calls everything but `service` and what that calls (`write_soon`, `await_sent`, `cut`,
+`on_disconnect` and `request_served`), which is for threads of the pool, one at a time. Invariants: an open connection
+is serving a request, or has a deadline; it is closed by the server's thread alone.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.utilities import Error
 
 from .answer import AppTask, Crowded, Late, ProblemTask
@@ -48,6 +48,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._watchers: list[Callable[[], None]] = []
         self._half_closed = False
         self._lingers_until: float | None = None
+        #: Seconds that the client may take nothing of what it is sent; None is as the settings say.
+        self._patience: float | None = None
         #: When the request now arriving began, the last one was served, and output last went on.
         self._began = self._free = self._moved = time.monotonic()
         super().__init__(server, sock, *args, **kwargs)
@@ -102,7 +104,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self._lingers_until is not None:
             return self._lingers_until
         if self.total_outbufs_len:
-            return self._moved + float(settings.idle)
+            return self._moved + float(settings.idle if self._patience is None else self._patience)
         if self.requests:
             return math.inf
         if self.request is not None and not self.close_when_flushed:
@@ -216,6 +218,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             self._changed()
         return sent
 
+    def await_sent(self, patience: float) -> bool:
+        """Wait until the client has taken all of its answer so far; answers whether it is still there.
+
+        From now until the end of the request it is cut off when it takes nothing for `patience` seconds.
+        """
+        self._patience = patience
+        with self.outbuf_lock:
+            while self.connected and self.total_outbufs_len:
+                self.outbuf_lock.wait()
+        return bool(self.connected)
+
+    def cut(self) -> NoReturn:
+        """End the connection where it is: the client sees that its answer is not whole."""
+        raise ClientDisconnected
+
     def service(self) -> None:
         """Serve a request."""
         super().service()
@@ -230,6 +247,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         # Threads of the pool come here too, and only the loop may close. It learns of a broken connection by itself.
         if moved := bool(super()._flush_some(do_close=False)):
             self._moved = time.monotonic()
+            if not self.total_outbufs_len:
+                # waitress keeps what it has sent, up to a mebibyte for each connection.
+                self.outbufs[-1].prune()
         return moved
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
@@ -244,6 +264,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Forget what belonged to the request that was served."""
         with self._watch_lock:
             self._watchers.clear()
+        self._patience = None
         self._free = time.monotonic()
 
     def handle_close(self) -> None:

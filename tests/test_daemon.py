@@ -136,7 +136,7 @@ def test_knows_who_asked(taskd: Taskd) -> None:
 def test_lets_in_whom_the_mode_of_the_socket_allows(tmp_path: Path) -> None:
     """The socket's file has the configured mode, and no one else gets in."""
     taskd = Taskd(tmp_path)
-    taskd.configure("", "socket_mode = '666'")
+    taskd.configure('[access]\nsubmit = ["65534"]', "socket_mode = '666'")
     with taskd:
         assert stat.S_IMODE(taskd.socket.stat().st_mode) == 0o666
         assert stat.S_IMODE(taskd.state.stat().st_mode) == 0o700

@@ -12,7 +12,7 @@ from flask import Response, request
 from ..errors import BatchNotFound, NotFound, ValidationFailed
 from ..events import Submit
 from ..journal import Reader, Record
-from ..options import BATCH_OPTIONS, MAX_LABEL, WAIT, read_options, text
+from ..options import BATCH_OPTIONS, WAIT, named, read_options
 from ..shown import task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Batch
@@ -54,7 +54,7 @@ def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
 @route(
     "GET /run-tasks",
     right=Right.SUBMIT,
-    query={**BATCH_OPTIONS, "batch": text(MAX_LABEL, "the configured batch; the one called default by default")},
+    query={**BATCH_OPTIONS, "batch": named("batches", "the configured batch; the one called default by default")},
     answers={200: _RAN},
     problems=(NotFound, *INTAKE, *WAITING),
 )

@@ -44,6 +44,8 @@ class Option:
     parse: Callable[[str], object] = str
     #: What a query's text must be, where that is not told by `schema` and the usual way of writing it in a query.
     text_schema: Schema | None = None
+    #: The configuration's table whose names are all that it can be.
+    table: str = ""
     #: The header that it can be given in instead.
     header: str = ""
 
@@ -93,6 +95,11 @@ def text(limit: int, about: str) -> Option:
 
     plain = {"type": "string", "minLength": 1, "maxLength": limit}
     return Option(read, {**plain, "format": "printable", "pattern": "^[^\\x00-\\x1f\\x7f]*$"}, about)
+
+
+def named(table: str, about: str) -> Option:
+    """One of the names of a table of the configuration."""
+    return replace(text(MAX_LABEL, about), table=table)
 
 
 def flag(about: str) -> Option:
@@ -213,8 +220,8 @@ _NAME = text(MAX_LABEL, "a name")
 
 #: Every option of a task.
 TASK_OPTIONS: Mapping[str, Option] = {
-    "handler": text(MAX_LABEL, "what runs it; without it the configured default"),
-    "queue": text(MAX_LABEL, "the line it waits in; by default the handler's"),
+    "handler": named("handlers", "what runs it; without it the configured default"),
+    "queue": named("queues", "the line it waits in; by default the handler's"),
     "priority": whole(-MAX_PRIORITY, MAX_PRIORITY, "higher goes first; 0 by default"),
     "label": _LABEL,
     "delay": duration("not before so much time has passed"),

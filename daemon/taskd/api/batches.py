@@ -12,7 +12,7 @@ from flask import Response, request
 from ..errors import BatchNotFound, NotFound, ValidationFailed
 from ..events import Accepted, Submit
 from ..journal import Reader
-from ..options import BATCH_OPTIONS, KEY, MAX_LABEL, WAIT, read_options, text
+from ..options import BATCH_OPTIONS, KEY, WAIT, named, read_options
 from ..shown import batch_json, task_json
 from ..synchronizer import Finished, JobsSynchronizer
 from ..values import dump_json, nearest
@@ -57,7 +57,7 @@ def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
     query={
         **BATCH_OPTIONS,
         "key": KEY,
-        "batch": text(MAX_LABEL, "the configured batch; the one called default by default"),
+        "batch": named("batches", "the configured batch; the one called default by default"),
     },
     answers={200: _RAN},
     problems=(NotFound, *INTAKE, *WAITING),

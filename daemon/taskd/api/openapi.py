@@ -57,7 +57,7 @@ def get_openapi(_: Mapping[str, Any]) -> Response:
     """This interface as OpenAPI 3.1"""
     config = services().config()
     # The names of handlers are for those who may list them.
-    known = {"handler": sorted(config.handlers), "queue": sorted(config.queues), "batch": sorted(config.batches)}
+    known = {table: sorted(getattr(config, table)) for table in ("handlers", "queues", "batches")}
     return answer(document(routes(), known if Right.MEMBER in caller().rights else {}))
 
 
@@ -97,13 +97,13 @@ def _parameters(item: Route, names: Names) -> Iterator[dict[str, Any]]:
     for name, kind in item.places.items():
         yield {"name": name, "in": "path", "required": True, "schema": _PLACES[kind]}
     for name, option in item.query.items():
-        yield {"name": name, "in": "query", **_parameter(name, option, names)}
+        yield {"name": name, "in": "query", **_parameter(option, names)}
         if option.header:
-            yield {"name": option.header, "in": "header", **_parameter(name, option, names)}
+            yield {"name": option.header, "in": "header", **_parameter(option, names)}
 
 
-def _parameter(name: str, option: Option, names: Names) -> dict[str, Any]:
-    schema = option_schema(name, option.text_schema or option.schema, names)
+def _parameter(option: Option, names: Names) -> dict[str, Any]:
+    schema = option_schema(option, option.text_schema or option.schema, names)
     # A list is written with commas.
     style = {"style": "form", "explode": False} if schema.get("type") == "array" else {}
     return {"description": option.about, **style, "schema": schema}

@@ -13,7 +13,7 @@ from ..options import BATCH_OPTIONS, MAX_ID, MAX_PRIORITY, MAX_RETRIES, TASK_OPT
 from ..task import Reason, State
 from .access import Right
 
-#: The names that an option can take here and now, by the option: its handlers, its queues.
+#: The names that an option can take here and now, by the configuration's table.
 Names = Mapping[str, Sequence[str]]
 
 
@@ -155,9 +155,9 @@ def components(names: Names) -> Mapping[str, Schema]:
     return {**_taken(names), **_shown()}
 
 
-def option_schema(name: str, schema: Schema, names: Names) -> Schema:
+def option_schema(option: Option, schema: Schema, names: Names) -> Schema:
     """An option's schema, or the words that it can be here."""
-    return word(*names[name]) if name in names else schema
+    return word(*names[option.table]) if option.table in names else schema
 
 
 def _shown() -> Mapping[str, Schema]:
@@ -211,7 +211,8 @@ def _taken(names: Names) -> Mapping[str, Schema]:
 
 def _optional(options: Mapping[str, Option], names: Names) -> dict[str, Schema]:
     return {
-        name: _said(option.about, maybe(option_schema(name, option.schema, names))) for name, option in options.items()
+        name: _said(option.about, maybe(option_schema(option, option.schema, names)))
+        for name, option in options.items()
     }
 
 

@@ -81,6 +81,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._watchers: list[Callable[[], None]] = []
         self._half_closed = False
         self._lingers_until: float | None = None
+        #: Whether a thread of the pool waits until the loop has sent more.
+        self._held_up = False
         #: When the request now arriving began, the last one was served, and output last went on.
         self._began = self._free = self._moved = time.monotonic()
         super().__init__(server, sock, *args, **kwargs)
@@ -187,7 +189,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def writable(self) -> bool:
         """Whether there is something to send that nobody is sending, or the connection to be closed."""
-        if self.total_outbufs_len:
+        if self.total_outbufs_len and not self._held_up:
             # Whoever holds the lock is sending, and has the loop look again afterwards. Without this the loop would
             # turn again and again for a socket that takes what it may not send.
             if not self.outbuf_lock.acquire(False):
@@ -220,6 +222,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self.total_outbufs_len:
             self._changed()
         return sent
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            return
+        # The loop may have looked while this thread held the lock. waitress wakes it before waiting for it, which does
+        # not make it look again: nobody would send until the connection's time is over.
+        self._held_up = True
+        self.server.watch.touch(self)
+        try:
+            super()._flush_outbufs_below_high_watermark()
+        finally:
+            self._held_up = False
 
     def service(self) -> None:
         """Serve a request."""

@@ -26,6 +26,7 @@ from helpers import eventually
 from taskd.errors import AlreadyRunning, StartError
 from taskd.server import Server, ServerSettings, bind, unbind
 from taskd.server.acceptor import reserve_descriptors
+from taskd.server.channel import Channel
 from taskd.server.listener import LONGEST_PATH
 from taskd.server.pool import Pool
 from taskd.server.users import ANSWERED
@@ -512,6 +513,31 @@ def _sent(box: Box) -> int:
     while box.app.arrived.acquire(timeout=0.1):
         count += 1
     return count
+
+
+def test_goes_on_with_a_large_answer(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much to be kept is sent on when its client reads, also where the loop looked while a thread sent."""
+    flush, held = Channel._flush_some, threading.Semaphore(0)
+
+    def flush_with_the_loop(channel: Channel, do_close: bool = True) -> bool:
+        sent = flush(channel, do_close)
+        if threading.current_thread() is not box.server and not sent:
+            # The pool's thread holds the lock here: twice, since a turn settles what was touched before it.
+            for turned in (threading.Event(), threading.Event()):
+                box.server.beat(turned.set)
+                assert turned.wait(PATIENCE)
+            if channel.total_outbufs_len > channel.adj.outbuf_high_watermark:
+                held.release()
+        return sent
+
+    monkeypatch.setattr(Channel, "_flush_some", flush_with_the_loop)
+    client, left = box.get("/flood"), 4 * 1024 * 1024
+    # Once in the write that is too much, once in the next, which waits until there is room again.
+    assert held.acquire(timeout=PATIENCE)
+    assert held.acquire(timeout=PATIENCE)
+    monkeypatch.undo()
+    while left > 0:
+        left -= len(client.recv(65536))
 
 
 def test_the_application_learns_that_its_client_has_gone(box: Box, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from waitress.channel import ClientDisconnected, HTTPChannel
@@ -50,6 +51,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._lingers_until: float | None = None
         #: Seconds that the client may take nothing of what it is sent; None is as the settings say.
         self._patience: float | None = None
+        #: Whether a thread of the pool waits until the loop has sent more.
+        self._held_up = False
         #: When the request now arriving began, the last one was served, and output last went on.
         self._began = self._free = self._moved = time.monotonic()
         super().__init__(server, sock, *args, **kwargs)
@@ -184,7 +187,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def writable(self) -> bool:
         """Whether there is something to send that nobody is sending, or the connection to be closed."""
-        if self.total_outbufs_len:
+        if self.total_outbufs_len and not self._held_up:
             # Whoever holds the lock is sending, and has the loop look again afterwards. Without this the loop would
             # turn again and again for a socket that takes what it may not send.
             if not self.outbuf_lock.acquire(False):
@@ -224,7 +227,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         From now until the end of the request it is cut off when it takes nothing for `patience` seconds.
         """
         self._patience = patience
-        with self.outbuf_lock:
+        with self._waits_for_the_loop(), self.outbuf_lock:
             while self.connected and self.total_outbufs_len:
                 self.outbuf_lock.wait()
         return bool(self.connected)
@@ -232,6 +235,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def cut(self) -> NoReturn:
         """End the connection where it is: the client sees that its answer is not whole."""
         raise ClientDisconnected
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            return
+        with self._waits_for_the_loop():
+            super()._flush_outbufs_below_high_watermark()
+
+    @contextmanager
+    def _waits_for_the_loop(self) -> Iterator[None]:
+        # The loop may have looked while this thread held the lock, and would not look again: nobody would send until
+        # the connection's time is over.
+        self._held_up = True
+        self._changed()
+        try:
+            yield
+        finally:
+            self._held_up = False
 
     def service(self) -> None:
         """Serve a request."""

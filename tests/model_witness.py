@@ -65,7 +65,7 @@ class Witness:
         assert (task.batch, task.lane) == (before.batch, before.lane)
         assert task.attempt == before.attempt + (task.state is State.RUNNING)
         if before.state is State.RUNNING:
-            self._has_run(before, task)
+            self._has_run(task)
         elif task.state is State.RUNNING:
             self._may_start(before, task)
         elif task.state is State.FAILED:
@@ -75,12 +75,13 @@ class Witness:
         elif task.state is not State.HELD:
             self._waits_for(task)
 
-    def _has_run(self, before: Task, task: Task) -> None:
+    def _has_run(self, task: Task) -> None:
+        # Somebody may have cancelled it in this very turn, before its report.
         if not task.state.final:
             assert not self._closed(task), "a batch that has failed goes on"
-            assert not before.cancelling, "what was cancelled goes on"
-        assert before.cancelling or task.state is not State.CANCELLED
-        assert not before.cancelling or task.state is not State.FAILED, "cancelled, and failed by that"
+            assert not task.cancelling, "what was cancelled goes on"
+        assert task.cancelling or task.state is not State.CANCELLED
+        assert not task.cancelling or task.state is not State.FAILED, "cancelled, and failed by that"
 
     def _failed_without_running(self, task: Task) -> None:
         if task.reason is Reason.EXPIRED:

@@ -58,6 +58,8 @@ class DictJournal:
         #: The same, with those that have been forgotten.
         self.ever: dict[int, Task] = {}
         self.ever_batches: dict[int, Batch] = {}
+        #: Whoever has been forgotten, with the newest task of that time.
+        self.gone: dict[int, int] = {}
         self.attempts: dict[int, list[Attempt]] = defaultdict(list)
         self.edges: set[tuple[int, int]] = set()
         self.changes: list[Change] = []
@@ -97,8 +99,9 @@ class DictJournal:
         assert turn.met <= self.edges
         assert not turn.receipts.keys() & self.receipts.keys(), "a key was used twice"
 
-    def forget(self, task_ids: Iterable[int]) -> None:
+    def forget(self, task_ids: Collection[int]) -> None:
         """Forget tasks with all of theirs."""
+        self.gone |= dict.fromkeys(task_ids, max(self.ever, default=0))
         for task_id in task_ids:
             batch = self.tasks.pop(task_id).batch
             self.attempts.pop(task_id, None)
@@ -114,7 +117,7 @@ class DictJournal:
         surplus = max(len(final) - keep.tasks, 0)
         limit = waits.PORTION
         doomed = [row for index, row in enumerate(oldest[:limit]) if index < surplus or row[0] + keep.age <= now]
-        self.forget(task_id for _, task_id in doomed)
+        self.forget([task_id for _, task_id in doomed])
         self.receipts = {key: each for key, each in self.receipts.items() if each.at > now - keep.receipts}
 
     def close(self) -> None:

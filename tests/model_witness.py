@@ -29,7 +29,7 @@ class Witness:
     """Follows a turn's changes one by one, and knows what may happen at each."""
 
     def __init__(self, journal: DictJournal, turn: Turn, configure: Configure, cancelled: Collection[int]) -> None:
-        self.tasks = dict(journal.tasks)
+        self.tasks, self.ever, self.gone = dict(journal.tasks), journal.ever, journal.gone
         self.batches = journal.batches | {batch.id: batch for batch in turn.batches}
         self.queues = journal.queues | turn.queues
         self.configure = configure
@@ -65,7 +65,7 @@ class Witness:
         assert (task.batch, task.lane) == (before.batch, before.lane)
         assert task.attempt == before.attempt + (task.state is State.RUNNING)
         if before.state is State.RUNNING:
-            self._has_run(before, task)
+            self._has_run(task)
         elif task.state is State.RUNNING:
             self._may_start(before, task)
         elif task.state is State.FAILED:
@@ -75,12 +75,13 @@ class Witness:
         elif task.state is not State.HELD:
             self._waits_for(task)
 
-    def _has_run(self, before: Task, task: Task) -> None:
+    def _has_run(self, task: Task) -> None:
+        # Somebody may have cancelled it in this very turn, before its report.
         if not task.state.final:
             assert not self._closed(task), "a batch that has failed goes on"
-            assert not before.cancelling, "what was cancelled goes on"
-        assert before.cancelling or task.state is not State.CANCELLED
-        assert not before.cancelling or task.state is not State.FAILED, "cancelled, and failed by that"
+            assert not task.cancelling, "what was cancelled goes on"
+        assert task.cancelling or task.state is not State.CANCELLED
+        assert not task.cancelling or task.state is not State.FAILED, "cancelled, and failed by that"
 
     def _failed_without_running(self, task: Task) -> None:
         if task.reason is Reason.EXPIRED:
@@ -88,8 +89,7 @@ class Witness:
             assert task.spec.expires is not None
         else:
             assert task.reason is Reason.DEPENDENCY
-            assert any(self._state_of(other) is not State.SUCCEEDED for other in task.spec.depends_on)
-            assert all(self._state_of(other) in {None, *State} for other in task.spec.depends_on)
+            assert any(self._has_failed(other, task) for other in task.spec.depends_on), "none has failed it"
 
     def _waits_for(self, task: Task) -> None:
         """In the state that a task which nobody holds has by what it waits for."""
@@ -97,8 +97,11 @@ class Witness:
         if task.state is State.QUEUED:
             assert (task.not_before or 0) <= self.turn.now, "too early"
 
-    def _state_of(self, task_id: int) -> State | None:
-        return self.tasks[task_id].state if task_id in self.tasks else None
+    def _has_failed(self, other: int, task: Task) -> bool:
+        """Whether a task cannot succeed any more for one that depends on it, or was gone before that was handed in."""
+        if other in self.tasks:
+            return self.tasks[other].state in {State.FAILED, State.CANCELLED}
+        return self.gone.get(other, 0) < task.id or self.ever[other].state is not State.SUCCEEDED
 
     def _may_start(self, before: Task, task: Task) -> None:
         queue = task.spec.queue

@@ -2,72 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from desk import Desk, started
 from fakes import FAILURE, INTERRUPTED, SECOND, START, SUCCESS, spec
-from taskd.core import Core
 from taskd.events import (
     Accepted,
     AttemptEnded,
     BatchLoaded,
     Configure,
     Drain,
-    Event,
     FetchBatch,
     Refused,
-    Snapshot,
-    Start,
-    Submit,
-    Turn,
 )
-from taskd.task import EX_TEMPFAIL, Outcome, Policy, Reason, State, Task
-
-POLICIES = {
-    "again": Policy(backoff=10.0, backoff_max=60.0),
-    "tempfail": Policy(backoff=0.0, retry_failures=False),
-    "once": Policy(requeue_interrupted=False),
-}
-
-
-class Desk:
-    """A core, what it did last, and the tasks as a journal would have them."""
-
-    def __init__(self, concurrency: int = 2, starts: bool = True, **settings: Any) -> None:
-        self.configure = Configure({"default": concurrency}, POLICIES, **settings)
-        self.core = Core(self.configure, Snapshot(), starts)
-        self.tasks: dict[int, Task] = {}
-        self.now = START
-
-    def turn(self, *events: Event) -> Turn:
-        """Take a turn."""
-        turn = self.core.turn(events, self.now)
-        self.tasks |= turn.accepted | turn.changed
-        return turn
-
-    def submit(self, *specs: Any, **batch: Any) -> Turn:
-        """Hand tasks in."""
-        return self.turn(Submit("request", specs or (spec(),), **batch))
-
-    def end(self, task_id: int, outcome: Outcome = SUCCESS, jitter: float = 0.0) -> Turn:
-        """End a task's attempt."""
-        return self.turn(AttemptEnded(task_id, self.tasks[task_id].attempt, outcome, jitter))
-
-    def states(self) -> list[str]:
-        """The state of each task."""
-        return [str(self.tasks[number].state) for number in sorted(self.tasks)]
+from taskd.task import EX_TEMPFAIL, Outcome, Reason, State
 
 
 @pytest.fixture
 def core() -> Desk:
     """A core with room for two attempts."""
     return Desk()
-
-
-def started(turn: Turn) -> list[int]:
-    """The tasks of which an attempt starts."""
-    return [effect.task.id for effect in turn.effects if isinstance(effect, Start)]
 
 
 def test_a_task_starts_in_the_turn_that_accepts_it(core: Desk) -> None:

@@ -136,12 +136,20 @@ class Machine(Loop):
             self.inbox.append(Occurrences(ScheduleState(name, self.now), placed, Submitter(), name))
 
     @precondition(lambda self: self.live)
-    @rule(which=st.integers(0, 1000), outcome=outcomes, jitter=st.floats(0, 1), at_once=st.booleans())
-    def report(self, which: int, outcome: Outcome, jitter: float, at_once: bool) -> None:
+    @rule(
+        which=st.integers(0, 1000),
+        outcome=outcomes,
+        jitter=st.floats(0, 1),
+        also=st.none() | actions,
+        at_once=st.booleans(),
+    )
+    def report(self, which: int, outcome: Outcome, jitter: float, also: Action | None, at_once: bool) -> None:
         task_id = list(self.live)[which % len(self.live)]
         event = AttemptEnded(task_id, self.live.pop(task_id), outcome, jitter)
         # A report that comes twice must count once.
         self.inbox.extend([event, event])
+        if also:
+            self.steer(also, Selection(ids=[1 + max(self.journal.ever) - task_id]), 0, at_once=False)
         if at_once:
             self.turn_now()
 
@@ -277,7 +285,9 @@ class Machine(Loop):
         for task in tasks:
             if task.spec.handler == "led":
                 assert all(followers[task.id, name] == task.state.final for name in FOLLOWERS)
-        sums = Counter(json.loads(task.spec.payload)["batch"] for task in tasks if task.spec.handler == AFTER_BATCH)
+        payloads = [json.loads(task.spec.payload) for task in tasks if task.spec.handler == AFTER_BATCH]
+        assert all(sum(payload["counts"].values()) == payload["count"] for payload in payloads)
+        sums = Counter(payload["batch"] for payload in payloads)
         for batch in self.journal.ever_batches.values():
             over = all(task.state.final for task in tasks if task.batch == batch.id)
             assert sums[batch.id] == (over and bool(batch.on_finish))

@@ -175,11 +175,21 @@ class Core(Steering):
             self._move(task, replace(task, state=State.QUEUED), turn)
 
     def _start_ready(self, turn: Turn) -> None:
-        for queue in self._lines.queues:
-            if self.queues.get(queue) is not QueueState.PAUSED:
-                free = self._concurrency(queue) - self.counts.of(State.RUNNING, queue)
-                while free > 0 and (task := self._lines.take(queue, self._blocked, turn)):
-                    free -= self._start(task, turn)
+        # What follows a task that is found to be too late may start as well, in whatever queue.
+        while any(self._start_in(queue, turn) for queue in self._lines.queues):
+            pass
+
+    def _start_in(self, queue: str, turn: Turn) -> bool:
+        """Start what can start in a queue; answers whether a task was too late for that."""
+        if self.queues.get(queue) is QueueState.PAUSED:
+            return False
+        late = False
+        free = self._concurrency(queue) - self.counts.of(State.RUNNING, queue)
+        while free > 0 and (task := self._lines.take(queue, self._blocked, turn)):
+            started = self._start(task, turn)
+            free -= started
+            late |= not started
+        return late
 
     def _concurrency(self, queue: str) -> int:
         # A queue that a reload took away keeps its tasks, and works them off as the default one does.

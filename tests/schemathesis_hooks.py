@@ -50,6 +50,10 @@ def before_call(_: Any, case: Any, __: Any) -> None:
     query = {**case.query, **_tamed(case.query)}
     if case.path.endswith("run-tasks"):
         query.setdefault("timeout", LONGEST_WAIT)
+    if case.path.endswith("/cancel") and case.method == "POST":
+        query.setdefault("wait", LONGEST_WAIT)
+    if case.path.endswith(("/events", "/output")):
+        query["follow"] = "false"
     # What is set anew is judged anew, and a body that is null would then count as none.
     if body != case.body:
         case.body = body

@@ -40,18 +40,33 @@ CALLERS: dict[str, tuple[int, int, tuple[int, ...], set[str]]] = {
 
 #: Each endpoint, with the right that it takes.
 ROUTES = {
-    "GET /": "anyone",
-    "GET /health": "anyone",
-    "GET /ready": "anyone",
-    "GET /openapi.json": "anyone",
-    "GET /handlers": "member",
-    "GET /tasks/{id}": "member",
-    "GET /batches/{id}": "member",
-    "POST /task": "submit",
-    "POST /tasks": "submit",
-    "POST /run-tasks": "submit",
-    "GET /run-tasks": "submit",
-    "POST /reload": "admin",
+    **dict.fromkeys(("GET /", "GET /health", "GET /ready", "GET /openapi.json"), "anyone"),
+    **dict.fromkeys(
+        (
+            *("GET /handlers", "GET /tasks", "GET /tasks/{id}", "GET /tasks/{id}/output", "GET /batches"),
+            *("GET /batches/{id}", "GET /queues", "GET /queues/{name}", "GET /schedules", "GET /schedules/{name}"),
+            *("GET /events", "GET /stats", "GET /metrics"),
+        ),
+        "member",
+    ),
+    **dict.fromkeys(
+        (
+            *("POST /task", "POST /tasks", "POST /run-tasks", "GET /run-tasks"),
+            *("POST /tasks/{id}/cancel", "POST /tasks/{id}/retry", "POST /tasks/{id}/hold", "POST /tasks/{id}/release"),
+            *("POST /tasks/{id}/priority", "DELETE /tasks/{id}", "POST /tasks/cancel", "POST /tasks/retry"),
+            *("POST /tasks/hold", "POST /tasks/release", "DELETE /tasks", "POST /batches/{id}/cancel"),
+            *("POST /batches/{id}/retry", "POST /batches/{id}/hold", "POST /batches/{id}/release"),
+        ),
+        "submit",
+    ),
+    **dict.fromkeys(
+        (
+            *("POST /queues/{name}/pause", "POST /queues/{name}/resume", "POST /queues/{name}/drain"),
+            *("POST /schedules/{name}/run", "POST /schedules/{name}/pause", "POST /schedules/{name}/resume"),
+            "POST /reload",
+        ),
+        "admin",
+    ),
 }
 
 
@@ -80,7 +95,10 @@ def peer(name: str) -> dict[str, Any]:
 def call(site: Site, name: str, method: str, path: str, body: object = ...) -> TestResponse:
     """Send a request as this caller."""
     more = {} if body is ... else {"json": body}
-    return site.client.open(path.replace("{id}", "1"), method=method, buffered=True, **more, **peer(name))
+    # Nothing more happens that a follower could wait for.
+    query = {"query_string": {"follow": "false"}} if path == "/events" else {}
+    path = path.replace("{id}", "1").replace("{name}", "default")
+    return site.client.open(path, method=method, buffered=True, **query, **more, **peer(name))
 
 
 def routes(site: Site) -> list[Route]:

@@ -233,7 +233,7 @@ def test_gives_each_task_once_over_a_restart(site: StandIn, client: Client, end:
 
 def event(sequence: int, state: str = "running", task: int = 7) -> bytes:
     """An event's line."""
-    shown = {"sequence": sequence, "task": task, "state": state, "at": "2026-01-31T08:00:00Z"}
+    shown = {"seq": sequence, "task": task, "state": state, "at": "2026-01-31T08:00:00Z"}
     return json.dumps(shown).encode() + b"\n"
 
 
@@ -249,7 +249,7 @@ def test_hears_every_event_once(site: StandIn, client: Client) -> None:
         site.start()
         got = heard.result(PATIENCE)
     events.close()
-    assert [(each.sequence, each.state) for each in got] == [(4, "running"), (5, "running"), (6, "succeeded")]
+    assert [(each.seq, each.state) for each in got] == [(4, "running"), (5, "running"), (6, "succeeded")]
     assert got[0].at == datetime(2026, 1, 31, 8, tzinfo=UTC)
     assert list(events) == []
 
@@ -262,15 +262,15 @@ def test_misses_no_event_before_the_first(site: StandIn, client: Client) -> None
         heard = pool.submit(next, events)
         eventually(lambda: not site.path.exists())
         site.start()
-        assert heard.result(PATIENCE).sequence == 10
+        assert heard.result(PATIENCE).seq == 10
 
 
 def test_hears_what_there_is(site: StandIn, client: Client) -> None:
     """Without following, it ends with the last event; with a time, when that is over; what is forgotten is an error."""
     site.on("GET /events?since=0&follow=false", Reply(parts=[event(1), event(2)]))
-    assert [each.sequence for each in client.events(0, follow=False)] == [1, 2]
+    assert [each.seq for each in client.events(0, follow=False)] == [1, 2]
     site.on("GET /events?since=2&follow=true", Reply(parts=[event(3), Stalls]))
-    assert [each.sequence for each in client.events(2, timeout=0.2)] == [3]
+    assert [each.seq for each in client.events(2, timeout=0.2)] == [3]
     site.on("GET /events?since=1&follow=true", problem(410, "events_forgotten", oldest=5))
     with pytest.raises(RequestError) as forgotten:
         client.events(1)

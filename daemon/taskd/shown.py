@@ -10,13 +10,6 @@ from typing import Any
 from .task import Attempt, Batch, Outcome, State, Submitter, Task
 from .values import dump_json, format_time
 
-#: Every field of a task, in this order.
-TASK_FIELDS = (
-    *("id", "state", "handler", "queue", "priority", "label", "batch", "payload", "submitted_by", "submitted_at"),
-    *("not_before", "started_at", "finished_at", "attempt", "max_attempts", "expires", "unique", "depends_on"),
-    *("origin", "schedule", "cancelling", "result", "error", "exit_status", "signal", "output"),
-)
-
 
 def task_json(task: Task, outcome: Outcome | None) -> dict[str, Any]:
     """Show a task as everyone sees it, with the outcome of its last attempt; what is unknown is null."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: The route of what has none. Never the path itself, which may be anything.
 _UNMATCHED = "unmatched"
+_TEXTS = ("text/plain", "application/openmetrics-text")
 
 
 class Counted:
@@ -61,7 +62,11 @@ def _route(environ: WSGIEnvironment) -> str:
 @route(
     "GET /metrics",
     right=Right.MEMBER,
-    answers={200: Answer({"type": "string"}, "Prometheus' text format.", media_types=("text/plain",))},
+    answers={
+        200: Answer(
+            {"type": "string"}, "Prometheus' text format.", media_types=("text/plain", "application/openmetrics-text")
+        )
+    },
 )
 def get_metrics(_: Mapping[str, Any]) -> Response:
     """Counts and times in Prometheus' text, or OpenMetrics' if Accept asks for it"""

@@ -17,12 +17,16 @@ from .. import __version__
 from ..errors import (
     BodyTooLarge,
     CodingNotImplemented,
+    CrossSite,
     HeadersTooLarge,
     JournalError,
     MalformedRequest,
     RequestError,
     RequestTimeout,
     TaskdError,
+    TooManyConnections,
+    UnknownHost,
+    UnsupportedMediaType,
 )
 from ..options import MAX_ID, MAX_LABEL, Option, Schema, text
 from .access import Right, caller
@@ -40,6 +44,10 @@ EVERYWHERE: tuple[type[RequestError], ...] = (
     BodyTooLarge,
     HeadersTooLarge,
     CodingNotImplemented,
+    UnknownHost,
+    CrossSite,
+    UnsupportedMediaType,
+    TooManyConnections,
     RequestError,
 )
 #: What reading the journal can come to, answered with 500 as well.

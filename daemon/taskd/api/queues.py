@@ -43,13 +43,13 @@ def get_queue(options: Mapping[str, Any], name: str) -> Response:
 
 
 @route("POST /queues/<name>/pause", right=Right.ADMIN, answers={200: "Queue"}, problems=(QueueNotFound,))
-def post_pause(_: Mapping[str, Any], name: str) -> Response:
+def post_pause_queue(_: Mapping[str, Any], name: str) -> Response:
     """Start none of its tasks until it is resumed; it goes on accepting, also over a restart"""
     return _steered(name, QueueState.PAUSED)
 
 
 @route("POST /queues/<name>/resume", right=Right.ADMIN, answers={200: "Queue"}, problems=(QueueNotFound,))
-def post_resume(_: Mapping[str, Any], name: str) -> Response:
+def post_resume_queue(_: Mapping[str, Any], name: str) -> Response:
     """Accept and start its tasks again"""
     return _steered(name, QueueState.OPEN)
 
@@ -61,7 +61,7 @@ def post_resume(_: Mapping[str, Any], name: str) -> Response:
     answers={200: Answer("Queue")},
     problems=(QueueNotFound, *WAITING),
 )
-def post_drain(options: Mapping[str, Any], name: str) -> Response:
+def post_drain_queue(options: Mapping[str, Any], name: str) -> Response:
     """Accept none of its tasks until it is resumed, and work off those that it has"""
     _demand(name)
     services().inbox.steer_queue(name, QueueState.DRAINING)

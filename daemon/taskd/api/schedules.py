@@ -42,7 +42,7 @@ def get_schedule(_: Mapping[str, Any], name: str) -> Response:
     answers={202: Answer("Accepted", "A task of it, beside those of its times.", ("Location", REPLAYED))},
     problems=(ScheduleNotFound, *INTAKE),
 )
-def post_run(_: Mapping[str, Any], name: str) -> Response:
+def post_run_schedule(_: Mapping[str, Any], name: str) -> Response:
     """Hand in a task of this schedule now, whatever its times and overlap say"""
     _demand(name)
     spec = services().config().occurrence(name, _now(), put_off=False)
@@ -50,13 +50,13 @@ def post_run(_: Mapping[str, Any], name: str) -> Response:
 
 
 @route("POST /schedules/<name>/pause", right=Right.ADMIN, answers={200: "Schedule"}, problems=(ScheduleNotFound,))
-def post_pause(_: Mapping[str, Any], name: str) -> Response:
+def post_pause_schedule(_: Mapping[str, Any], name: str) -> Response:
     """Hand in none of its tasks until it is resumed, also over a restart"""
     return _steered(name, paused=True)
 
 
 @route("POST /schedules/<name>/resume", right=Right.ADMIN, answers={200: "Schedule"}, problems=(ScheduleNotFound,))
-def post_resume(_: Mapping[str, Any], name: str) -> Response:
+def post_resume_schedule(_: Mapping[str, Any], name: str) -> Response:
     """Hand its tasks in again, from now on: what came while it was paused is left out"""
     return _steered(name, paused=False)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import JournalError, RequestError
-from ..options import BATCH_OPTIONS, MAX_ID, MAX_PRIORITY, MAX_RETRIES, TASK_OPTIONS, Option, Schema
+from ..events import QueueState
+from ..options import BATCH_OPTIONS, ITEM_OPTIONS, MAX_ID, MAX_PRIORITY, MAX_RETRIES, Option, Schema
 from ..task import Reason, State
 from .access import Right
 
@@ -88,6 +89,12 @@ TASK = {
     "finished_at": maybe(TIME),
     "attempt": COUNT,
     "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_RETRIES + 1},
+    "expires": maybe(TIME),
+    "unique": maybe(word("handler", "payload")),
+    "depends_on": {"type": "array", "items": ID},
+    "origin": maybe(_said("the task that it retries or follows", ID)),
+    "schedule": maybe(TEXT),
+    "cancelling": _said("whether it was cancelled while it ran", FLAG),
     **OUTCOME,
 }
 ATTEMPT = {
@@ -106,7 +113,55 @@ BATCH = {
     "submitted_at": TIME,
     "max_parallel": maybe(COUNT),
     "fail_fast": FLAG,
-    "tasks": ref("[Task]"),
+    "on_finish": {"type": "array", "items": TEXT},
+}
+QUEUE = {
+    "name": TEXT,
+    "state": word(*QueueState),
+    "concurrency": COUNT,
+    "counts": {"type": "object", "additionalProperties": COUNT, "propertyNames": word(*State)},
+    "oldest_waiting_seconds": maybe(SECONDS),
+}
+SCHEDULE = {
+    "name": TEXT,
+    "cron": maybe(TEXT),
+    "every": maybe(SECONDS),
+    "timezone": maybe(TEXT),
+    "handler": TEXT,
+    "payload": ANY,
+    "jitter": SECONDS,
+    "catch_up": word("one", "all", "none"),
+    "overlap": word("skip", "queue", "cancel"),
+    "paused": FLAG,
+    "last": maybe(_said("the last time that was dealt with", TIME)),
+    "next": {"type": "array", "items": TIME},
+}
+EVENT = {
+    "seq": _said("one higher with each change", COUNT),
+    "at": TIME,
+    "task": ID,
+    "state": word(*State),
+    "handler": TEXT,
+    "queue": TEXT,
+    "batch": maybe(ID),
+    "label": maybe(TEXT),
+    "attempt": COUNT,
+    "reason": maybe(word(*Reason)),
+    "submitted_by": maybe(COUNT),
+    "schedule": maybe(TEXT),
+}
+KEEP_ALIVE = {"seq": COUNT, "keep_alive": {"const": True}}
+CURSOR = maybe(_said("of the next page", TEXT))
+STATS = {
+    "version": TEXT,
+    "started_at": TIME,
+    "uptime": SECONDS,
+    "queues": {"type": "object"},
+    "handlers": {"type": "object"},
+    "since_start": {"type": "object"},
+    "journal": {"type": "object"},
+    "connections": maybe(COUNT),
+    "waiting_requests": maybe(COUNT),
 }
 HANDLER = {
     "name": TEXT,
@@ -117,6 +172,7 @@ HANDLER = {
     "retries": COUNT,
     "on_interrupt": word("requeue", "fail"),
     "fields": _said("of the payload, that the command needs", {"type": "array", "items": TEXT}),
+    "schema": maybe(_said("of its payload", {"type": ["object", "boolean"]})),
     "limits": _said("how each is kept", {"type": "object", "additionalProperties": TEXT}),
     "allowed": _said("whether you may run it", FLAG),
     "default": _said("whether it runs what names no handler", FLAG),
@@ -135,10 +191,16 @@ ROOT = {
     "extensions": {"type": "array"},
 }
 
+#: A task, of which perhaps only some fields were asked for.
+_SOME_OF_TASK = {"type": "object", "properties": TASK}
+
 #: Headers of answers.
 HEADERS: Mapping[str, Schema] = {
-    "Location": {"description": "the task's path", "schema": TEXT},
-    "Taskd-Batch": {"description": "the batch's id, sent before its tasks have ended", "schema": ID},
+    "Location": {"description": "the task's path", "required": True, "schema": TEXT},
+    "Taskd-Batch": {"description": "the batch's id, sent before its tasks have ended", "required": True, "schema": ID},
+    "Idempotency-Replayed": {"description": "true on an answer that was given before", "schema": word("true")},
+    "Taskd-Sequence": {"description": "the number of the newest change when the answer began", "schema": COUNT},
+    "Taskd-Truncated": {"description": "true where only the last part was kept", "schema": word("true")},
     "Retry-After": {"description": "seconds after which to try again", "schema": COUNT},
 }
 
@@ -167,7 +229,16 @@ def _shown() -> Mapping[str, Schema]:
         "AcceptedMany": shape({"success": OK, "ids": {"type": "array", "items": ID}}, "The ids in the tasks' order."),
         "TaskWithAttempts": shape({**TASK, "attempts": ref("[Attempt]")}),
         "Attempt": shape(ATTEMPT),
-        "Batch": shape(BATCH),
+        "TaskList": shape(
+            {"tasks": {"type": "array", "items": {"type": "object", "properties": TASK}}, "cursor": CURSOR}
+        ),
+        "Batch": shape({**BATCH, "tasks": ref("[Task]")}),
+        "BatchList": shape({"batches": {"type": "array", "items": shape(BATCH)}, "cursor": CURSOR}),
+        "Steered": shape({"success": OK, "count": COUNT, "refused": COUNT}),
+        "Queue": shape(QUEUE),
+        "Schedule": shape(SCHEDULE),
+        "Event": {"anyOf": [shape(EVENT), shape(KEEP_ALIVE, "a sign of life")]},
+        "Stats": shape(STATS),
         "Handler": shape(HANDLER),
         "Root": shape(ROOT),
         "Health": shape({"status": {"const": "ok"}, "counts": {"type": "object", "additionalProperties": COUNT}}),
@@ -197,7 +268,7 @@ def _problem() -> Schema:
 
 
 def _taken(names: Names) -> Mapping[str, Schema]:
-    item = {"payload": ref("Payload"), **_optional(TASK_OPTIONS, names)}
+    item = {"payload": ref("Payload"), **_optional(ITEM_OPTIONS, names)}
     batch = {"tasks": ref("Items"), **_optional(BATCH_OPTIONS, names)}
     closed = {"type": "object", "additionalProperties": False}
     return {

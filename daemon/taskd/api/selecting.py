@@ -9,9 +9,9 @@ from typing import Any
 from ..errors import ValidationFailed
 from ..events import Selection
 from ..options import CURSOR, LIMIT, MAX_ID, MAX_LABEL, STATES, Option, choices, deadline, text, whole
-from ..shown import TASK_FIELDS
 from ..task import State
 from ..values import MICROSECONDS
+from .schemas import TASK
 
 #: Every filter; what several of them say must all hold.
 FILTERS: Mapping[str, Option] = {
@@ -26,7 +26,7 @@ FILTERS: Mapping[str, Option] = {
 }
 #: How a listing is cut into pages.
 PAGE: Mapping[str, Option] = {"limit": LIMIT.described("how many at most; 50 by default"), "cursor": CURSOR}
-FIELDS = choices(TASK_FIELDS, "only these of each task's fields")
+FIELDS = choices(TASK, "only these of each task's fields")
 
 
 def selection_of(options: Mapping[str, Any], owner: int | None) -> Selection:

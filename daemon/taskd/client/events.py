@@ -77,11 +77,11 @@ class Listener:
             line = response.body.readline()
             if not line:
                 return
-            # An empty line only keeps the connection alive.
-            if line.strip():
-                event = Event.of(json.loads(line))
-                self._since = event.sequence
-                yield event
+            shown = json.loads(line)
+            self._since = shown["seq"]
+            # A sign of life says only how far this has come.
+            if not shown.get("keep_alive"):
+                yield Event.of(shown)
 
     def close(self) -> None:
         """Listen no more."""

@@ -209,7 +209,7 @@ class Event(View):
     """A change of a task's state."""
 
     #: Rises by one from change to change, over restarts as well; `since=` takes it.
-    sequence: int
+    seq: int
     at: datetime | None
     #: The task's id.
     task: int

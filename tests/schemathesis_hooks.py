@@ -50,7 +50,7 @@ def before_call(_: Any, case: Any, __: Any) -> None:
     query = {**case.query, **_tamed(case.query)}
     if case.path.endswith("run-tasks"):
         query.setdefault("timeout", LONGEST_WAIT)
-    if case.path.endswith("/cancel") and case.method == "POST":
+    if case.path.endswith("{id}/cancel") and "/tasks/" in case.path:
         query.setdefault("wait", LONGEST_WAIT)
     if case.path.endswith(("/events", "/output")):
         query["follow"] = "false"

@@ -11,7 +11,7 @@ import pytest
 
 from fakes import PATIENCE, SUCCESS, Site, config, handler, problem
 from taskd.api import WaitingRoom
-from taskd.config import Limits
+from taskd.config import Access, Limits
 from taskd.errors import TooManyWaiters
 
 Sites = Callable[..., Site]
@@ -333,7 +333,7 @@ def test_too_many_waiters_are_answered_with_503(sites: Sites) -> None:
 
 def test_too_many_waiters_of_one_user_are_answered_with_503(sites: Sites) -> None:
     """The answer says that it is the user's own limit; others go on waiting, and a place that is left is free."""
-    site = sites(waiters=3, user_waiters=1)
+    site = sites(config(access=Access(read=("1001", "1002"), submit=("1001", "1002"))), waiters=3, user_waiters=1)
     mine, theirs = ({"environ_base": {"taskd.peer": (1, uid, 1)}} for uid in (1001, 1002))
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(site.post, "/run-tasks", [{}], **mine)]

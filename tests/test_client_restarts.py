@@ -231,6 +231,11 @@ def test_gives_each_task_once_over_a_restart(site: StandIn, client: Client, end:
     assert site.lines.count("POST /run-tasks") == 1
 
 
+def alive(seq: int) -> bytes:
+    """A sign of life."""
+    return json.dumps({"seq": seq, "keep_alive": True}).encode() + b"\n"
+
+
 def event(sequence: int, state: str = "running", task: int = 7) -> bytes:
     """An event's line."""
     shown = {"seq": sequence, "task": task, "state": state, "at": "2026-01-31T08:00:00Z"}
@@ -239,8 +244,8 @@ def event(sequence: int, state: str = "running", task: int = 7) -> bytes:
 
 def test_hears_every_event_once(site: StandIn, client: Client) -> None:
     """Whenever the connection ends, in a line or between two, what follows the last event is asked for."""
-    site.on("GET /events?follow=true&queue=a", Reply(parts=[event(4) + b"\n", event(5)[:9], Dies]))
-    site.on("GET /events?since=4&follow=true&queue=a", Reply(parts=[b"\n", event(5)]))
+    site.on("GET /events?follow=true&queue=a", Reply(parts=[event(4) + alive(4), event(5)[:9], Dies]))
+    site.on("GET /events?since=4&follow=true&queue=a", Reply(parts=[alive(4), event(5)]))
     site.on("GET /events?since=5&follow=true&queue=a", Reply(parts=[event(6, "succeeded"), Stalls]))
     with ThreadPoolExecutor(1) as pool:
         events = client.events(queue="a")
@@ -256,7 +261,7 @@ def test_hears_every_event_once(site: StandIn, client: Client) -> None:
 
 def test_misses_no_event_before_the_first(site: StandIn, client: Client) -> None:
     """Where a daemon is restarted before anything was heard, it is asked from where listening began."""
-    site.on("GET /events?follow=true", Reply(headers={"Taskd-Sequence": "9"}, parts=[b"\n", Dies]))
+    site.on("GET /events?follow=true", Reply(headers={"Taskd-Sequence": "9"}, parts=[alive(9), Dies]))
     site.on("GET /events?since=9&follow=true", Reply(parts=[event(10)]))
     with ThreadPoolExecutor(1) as pool, client.events() as events:
         heard = pool.submit(next, events)
@@ -286,7 +291,7 @@ def test_waits_for_any(site: StandIn, client: Client) -> None:
     site.on("GET /tasks/7?wait=0", Reply(DONE))
     site.on("GET /tasks/8?wait=0", Reply({**QUEUED, "id": 8}))
     assert [task.finished for task in client.wait_all([7, 8], any=True)] == [True, False]
-    site.on(line, Reply(parts=[b"\n", Stalls]))
+    site.on(line, Reply(parts=[alive(0), Stalls]))
     site.on("GET /tasks/7?wait=0", Reply(QUEUED))
     assert [task.finished for task in client.wait_all([7, 8], timeout=0.2, any=True)] == [False, False]
 

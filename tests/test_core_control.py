@@ -18,6 +18,8 @@ from taskd.events import (
     Changed,
     ClockSet,
     Configure,
+    Dependent,
+    DependentsLoaded,
     Done,
     Drain,
     End,
@@ -559,10 +561,12 @@ def test_a_closed_batch_has_nothing_held_back(core: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("overlap", "states"),
-    [("skip", []), ("queue", ["running", "queued"]), ("cancel", ["running", "queued"])],
+    [("skip", []), ("queue", ["blocked", "blocked"]), ("cancel", ["running", "queued"])],
 )
 def test_an_occurrence_meets_an_earlier_one(core: Desk, overlap: str, states: list[str]) -> None:
-    """With skip none is handed in beside a live one, with queue all, with cancel all in its place."""
+    """With skip none is handed in beside a live one; with queue each waits for the end of the one before; with cancel all
+    are handed in in its place.
+    """
     core.submit(spec(schedule="s"))
     state = ScheduleState("s", START)
     pair = [spec(schedule="s")] * 2
@@ -570,6 +574,16 @@ def test_an_occurrence_meets_an_earlier_one(core: Desk, overlap: str, states: li
     assert (core.states()[1:], turn.schedules) == (states, {"s": state})
     assert core.tasks[1].cancelling == (overlap == "cancel")
     assert not turn.empty
+
+
+def test_a_queued_occurrence_starts_whatever_became_of_the_one_before(core: Desk) -> None:
+    """It waited for its end, not for its success."""
+    core.submit(spec(schedule="s"))
+    core.turn(Occurrences(ScheduleState("s", START), [spec(schedule="s")], Submitter(), "queue", [core.tasks[1]]))
+    assert core.tasks[2].spec.depends_on == (1,)
+    core.end(1, FAILURE)
+    core.turn(DependentsLoaded((1,), [Dependent(core.tasks[2], {1: State.FAILED})]))
+    assert core.states() == ["failed", "running"]
 
 
 def test_an_occurrence_after_the_last_is_handed_in(core: Desk) -> None:

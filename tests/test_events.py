@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from helpers import eventually
 from process import PATIENCE, Taskd
 from taskd.api.access import Caller, Right
 from taskd.api.events import wanted
-from taskd.config import Limits
+from taskd.config import Access, Limits
 from taskd.events import Change
 from taskd.task import State, Submitter
 
@@ -99,6 +100,7 @@ def test_since_goes_on_where_one_was(site: Site) -> None:
 )
 def test_filters_choose(site: Site, query: str, tasks: list[int]) -> None:
     """Only what was asked for is told; several filters must all hold."""
+    site.rig.config = replace(site.rig.config, access=Access(submit=("7",)))
     site.post("/task?handler=once", 1, environ_base={"taskd.peer": (1, 0, 0)})
     site.post("/task?delay=1h&queue=wide&label=nightly", 1, environ_base={"taskd.peer": (1, 7, 7)})
     threading.Thread(target=site.post, args=("/run-tasks?timeout=0", [{}])).start()

@@ -17,6 +17,9 @@ from helpers import eventually
 from process import AS_NOBODY, NOBODY, PATIENCE, Taskd, environment, pipe_gate
 
 CONFIG = """
+[access]
+read = ["65534"]
+submit = ["65534"]
 [limits]
 user_connections = 4
 user_waiters = 2

@@ -155,7 +155,7 @@ class Loop(RuleBasedStateMachine):
         """Everything that was in memory is gone: processes, requests, the inbox."""
         events = [*self.pending, *self.inbox]
         self._take_configurations(events)
-        if self.set_by or any(isinstance(event, ClockSet | FloatingLoaded) for event in events):
+        if self.set_by or self.core._shifts or any(isinstance(event, ClockSet | FloatingLoaded) for event in events):
             # Nobody knows any more that the clock was set.
             self.starts.clear()
             self.expiries.clear()

@@ -48,7 +48,8 @@ class Waits(Moves):
         if len(event.dependents) == PORTION:
             self._over.update(event.over)
         else:
-            self._wanted.difference_update(event.over)
+            # Not those that somebody has come to wait for since they were looked up.
+            self._wanted.difference_update(set(event.over) - self._over)
 
     def _meet(self, task: Task, met: Mapping[int, State | None], turn: Turn) -> None:
         turn.met.update((task.id, other) for other in met)

@@ -92,8 +92,8 @@ class Waits(Moves):
 
     def _floating_loaded(self, event: FloatingLoaded, turn: Turn) -> None:
         fetch = event.fetch
-        if fetch in self._shifts:
-            self._shifts.remove(fetch)
+        # By identity: the clock may have been set by the same amount twice. After a failed commit it is not there.
+        self._shifts = [shift for shift in self._shifts if shift is not fetch]
         for task in map(turn.current, event.tasks):
             if task.state in WAITING and task.id not in fetch.apart:
                 moved = life.shifted(task, fetch.by)

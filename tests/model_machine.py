@@ -43,7 +43,7 @@ from taskd.events import (
 )
 from taskd.inbox import Order
 from taskd.synchronizer import Finished, JobsSynchronizer, Waiters
-from taskd.task import Outcome, Reason, State, Submitter
+from taskd.task import Outcome, Reason, State, Task
 
 INTERRUPTED = Outcome(succeeded=False, reason=Reason.INTERRUPTED)
 
@@ -53,7 +53,7 @@ class Loop(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 10 * SECOND
+        self.now = 1000 * SECOND
         #: By how much the clock was set since the last turn, and in all that the core was told of.
         self.set_by = 0
         self.told_by = 0
@@ -111,14 +111,27 @@ class Loop(RuleBasedStateMachine):
         else:
             self.journal.commit(turn)
         for task in turn.accepted.values():
-            self._note_times(task.id)
+            self._note_times(task)
+        for changed in turn.changes:
+            self._keeps_to_time(changed.task)
 
-    def _note_times(self, task_id: int) -> None:
-        spec = self.journal.tasks[task_id].spec
+    def _note_times(self, task: Task) -> None:
+        spec = task.spec
         if spec.not_before is not None and not spec.fixed_start:
-            self.starts[task_id] = spec.not_before - self.told_by
+            self.starts[task.id] = spec.not_before - self.told_by
         if spec.expires is not None and not spec.fixed_expiry:
-            self.expiries[task_id] = spec.expires - self.told_by
+            self.expiries[task.id] = spec.expires - self.told_by
+
+    def _keeps_to_time(self, task: Task) -> None:
+        """By the clock that nobody sets, whatever the other one says."""
+        now = self.now - self.told_by
+        running = task.state is State.RUNNING
+        if running or task.state is State.QUEUED:
+            assert task.attempt > running or now >= self.starts.get(task.id, now), "too early"
+        if running:
+            assert now < self.expiries.get(task.id, now + 1), "too late"
+        if task.reason is Reason.EXPIRED:
+            assert now >= self.expiries.get(task.id, now), "it had time"
 
     def _events(self, items: Sequence[Event]) -> list[Event]:
         set_by, self.set_by = self.set_by, 0
@@ -155,7 +168,7 @@ class Loop(RuleBasedStateMachine):
         """Everything that was in memory is gone: processes, requests, the inbox."""
         events = [*self.pending, *self.inbox]
         self._take_configurations(events)
-        if self.set_by or any(isinstance(event, ClockSet | FloatingLoaded) for event in events):
+        if self.set_by or self.core._shifts or any(isinstance(event, ClockSet | FloatingLoaded) for event in events):
             # Nobody knows any more that the clock was set.
             self.starts.clear()
             self.expiries.clear()
@@ -188,7 +201,7 @@ class Loop(RuleBasedStateMachine):
             case Steered() as steered:
                 self._steered(steered)
             case End(task_id):
-                assert self.journal.tasks[task_id].cancelling or self.journal.tasks[task_id].state.final
+                assert self.journal.ever[task_id].cancelling
             case _:
                 self._fetch(effect)
 
@@ -274,7 +287,3 @@ class Loop(RuleBasedStateMachine):
         """Ids counted back from the newest task; 0 is of one that is not there."""
         newest = max(self.journal.ever, default=0)
         return [newest + 1 - each if 0 < each <= newest else 1_000_000 for each in back]
-
-    def someone(self) -> Submitter:
-        """Who hands in what nobody asked for."""
-        return Submitter()

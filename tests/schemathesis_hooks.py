@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
 
-from taskd.options import TASK_OPTIONS, WAIT
+from taskd.options import ITEM_OPTIONS, KEY, TASK_OPTIONS, WAIT
 from taskd.values import MAX_DURATION, read_duration
 
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -57,8 +58,31 @@ def before_call(_: Any, case: Any, __: Any) -> None:
     # What is set anew is judged anew, and a body that is null would then count as none.
     if body != case.body:
         case.body = body
+    query.update(_chosen(case, query))
     case.query.clear()
     case.query.update({name: value for name, value in query.items() if value is not None})
+
+
+#: What acts on all that is found must say what to find.
+_MANY = ("/tasks/cancel", "/tasks/retry", "/tasks/hold", "/tasks/release")
+_FILTERS = {"state", "handler", "queue", "batch", "schedule", "user", "since", "label"}
+
+
+def _chosen(case: Any, query: dict[str, Any]) -> dict[str, Any]:
+    """What a request must be told that hangs on what went before: keys, numbers of events, filters."""
+    if _is_key((case.headers or {}).get("Idempotency-Key")):
+        case.headers["Idempotency-Key"] = uuid.uuid4().hex
+    if "Last-Event-ID" in (case.headers or {}):
+        case.headers["Last-Event-ID"] = "0"
+    instead: dict[str, Any] = {}
+    if _is_key(query.get("key")):
+        instead["key"] = uuid.uuid4().hex
+    if case.path.endswith("/events") and re.fullmatch("0|[1-9][0-9]{0,17}", str(query.get("since", ""))):
+        instead["since"] = "0"
+    many = case.path in _MANY or (case.path == "/tasks" and case.method == "DELETE")
+    if many and not _FILTERS & query.keys():
+        instead["label"] = "none"
+    return instead
 
 
 def _within_64_bits(value: Any) -> Any:
@@ -89,6 +113,10 @@ def _tamed(options: dict[str, Any]) -> dict[str, Any]:
             instead[name] = _bounded(name, value)
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MAX_DURATION:
             instead[name] = min(value, 0.001) if name in WAITS else value
+    # No generated id or item is there to be depended on.
+    for name in ("depends_on", "after"):
+        if _list_fits(name, options):
+            instead[name] = None
     # "Not both" cannot be said of a query.
     if _fits("delay", options) and _fits("run_at", options):
         instead["run_at"] = None
@@ -101,6 +129,22 @@ def _bounded(name: str, text: str) -> str:
     except ValueError:
         return LONGEST_WAIT
     return LONGEST_WAIT if name in WAITS and seconds > 0.001 else text
+
+
+def _is_key(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(KEY.from_text(value))
+    except ValueError:
+        return False
+
+
+def _list_fits(name: str, options: dict[str, Any]) -> bool:
+    value = options.get(name)
+    try:
+        read = ITEM_OPTIONS[name]
+        return value is not None and (read.from_text(value) if isinstance(value, str) else read(value)) is not None
+    except ValueError:
+        return False
 
 
 def _fits(name: str, options: dict[str, Any]) -> bool:

@@ -383,6 +383,22 @@ def test_a_back_off_that_is_under_way_goes_along(core: Desk) -> None:
     assert core.tasks[1].not_before == core.now + 10 * SECOND
 
 
+@pytest.mark.parametrize("action", [Action.RELEASE, None])
+def test_who_goes_on_while_times_are_moved_has_its_time_moved(core: Desk, action: Action | None) -> None:
+    """A release, or the last dependency that succeeds, between the setting of the clock and the task's own turn."""
+    held = action is not None
+    core.submit(spec(), spec(not_before=START + HOUR, depends_on=() if held else (1,)))
+    if held:
+        core.steer(Action.HOLD, 2)
+    core.now += DAY
+    core.turn(ClockSet(DAY))
+    if held:
+        core.steer(Action.RELEASE, 2)
+    else:
+        core.settle(AttemptEnded(1, 1, SUCCESS))
+    assert (core.tasks[2].state, core.tasks[2].not_before) == (State.SCHEDULED, START + HOUR + DAY)
+
+
 # Once
 
 
@@ -564,9 +580,7 @@ def test_a_closed_batch_has_nothing_held_back(core: Desk) -> None:
     [("skip", []), ("queue", ["blocked", "blocked"]), ("cancel", ["running", "queued"])],
 )
 def test_an_occurrence_meets_an_earlier_one(core: Desk, overlap: str, states: list[str]) -> None:
-    """With skip none is handed in beside a live one; with queue each waits for the end of the one before; with cancel all
-    are handed in in its place.
-    """
+    """With skip none is handed in beside a live one, with queue each waits for that, with cancel all are instead of it."""
     core.submit(spec(schedule="s"))
     state = ScheduleState("s", START)
     pair = [spec(schedule="s")] * 2

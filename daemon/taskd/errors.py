@@ -260,19 +260,17 @@ class UserQueueFull(RequestError):
     retry_after = 5
 
 
-class QueueDraining(RequestError):
-    """The queue is draining and takes no more tasks; resume it, or use another one."""
-
-    code = "queue_draining"
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    retry_after = 5
-
-
 class Conflict(RequestError):
     """The present state does not allow that."""
 
     code = "conflict"
     status = HTTPStatus.CONFLICT
+
+
+class QueueDraining(Conflict):
+    """The queue is draining and takes no more tasks; resume it, or use another one."""
+
+    code = "queue_draining"
 
 
 class NotUnique(Conflict):

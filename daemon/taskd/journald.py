@@ -19,8 +19,8 @@ SOCKET = "/run/systemd/journal/socket"
 
 #: For `journalctl MESSAGE_ID=…`: what kind of event an entry tells of. These never change.
 MESSAGE_IDS: Mapping[str, str] = {
-    "blocked": "64580b438c77480fbeb225c2ee2239c1",
-    "held": "af3d6b31dfba40d1aab0b53939b2b17e",
+    "blocked": "1d608312eb1840e1bf102e1b0ce61bc2",
+    "held": "76c0fedcd83849e0ba00eec7852e7e74",
     "scheduled": "72f76fcae0314145967bdc00ec07b9c1",
     "queued": "3de54effac79426fac1e6d6e6c8ca053",
     "running": "adbe364d4e1e414ca145a552691b45ea",

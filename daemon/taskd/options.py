@@ -214,9 +214,21 @@ def _place(value: object) -> int | str:
     return index
 
 
+def _name() -> Option:
+    """What handlers, queues and the like can be called, which no comma is part of."""
+    pattern = re.compile("[A-Za-z0-9_.-]{1,200}")
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError("must be a name, of letters, digits, '-', '_' and '.'")
+        return value
+
+    return Option(read, {"type": "string", "pattern": f"^{pattern.pattern}$"}, "a name")
+
+
 _LABEL = text(MAX_LABEL, "a text of one's own, to find it by")
 _ID = whole(1, MAX_ID, "an id")
-_NAME = text(MAX_LABEL, "a name")
+_NAME = _name()
 
 #: Every option of a task.
 TASK_OPTIONS: Mapping[str, Option] = {

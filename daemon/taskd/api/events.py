@@ -84,7 +84,7 @@ _SSE = Form(
     query={**_STREAM, **_FILTERS},
     answers={
         200: Answer(
-            "Event",
+            "[Event]",
             "One event a line, or with Accept: text/event-stream as server-sent events.",
             (SEQUENCE_HEADER,),
             (_NDJSON.media_type, _SSE.media_type),

@@ -197,7 +197,7 @@ _SOME_OF_TASK = {"type": "object", "properties": TASK}
 #: Headers of answers.
 HEADERS: Mapping[str, Schema] = {
     "Location": {"description": "the task's path", "required": True, "schema": TEXT},
-    "Taskd-Batch": {"description": "the batch's id, sent before its tasks have ended", "required": True, "schema": ID},
+    "Taskd-Batch": {"description": "the batch's id, sent before its tasks have ended", "schema": ID},
     "Idempotency-Replayed": {"description": "true on an answer that was given before", "schema": word("true")},
     "Taskd-Sequence": {"description": "the number of the newest change when the answer began", "schema": COUNT},
     "Taskd-Truncated": {"description": "true where only the last part was kept", "schema": word("true")},

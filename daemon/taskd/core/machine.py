@@ -62,7 +62,7 @@ class Core(Steering):
             self._takers[type(event)](self, event, turn)
         if not self.draining:
             self._go_on(turn)
-        turn.effects.extend(self._shifts)
+        self._ask_for_floating(turn)
         return turn
 
     def next_due(self) -> int | None:

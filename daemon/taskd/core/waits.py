@@ -34,8 +34,10 @@ class Waits(Moves):
     def __init__(self, configure: Configure, snapshot: Snapshot) -> None:
         super().__init__(configure, snapshot)
         self._asks_expired = False
-        #: Settings of the clock that not all waiting tasks have been moved along with.
+        #: Settings of the clock that not all waiting tasks have been moved along with, as they were last asked for;
+        #: and the tasks that went on since, and were moved along with all of them.
         self._shifts: list[FetchFloating] = []
+        self._moved: set[int] = set()
 
     # Other tasks.
 
@@ -48,7 +50,8 @@ class Waits(Moves):
         if len(event.dependents) == PORTION:
             self._over.update(event.over)
         else:
-            self._wanted.difference_update(event.over)
+            # Not those that somebody has come to wait for since they were looked up.
+            self._wanted.difference_update(set(event.over) - self._over)
 
     def _meet(self, task: Task, met: Mapping[int, State | None], turn: Turn) -> None:
         turn.met.update((task.id, other) for other in met)
@@ -92,9 +95,10 @@ class Waits(Moves):
         self._shifts.append(FetchFloating(event.by, 0, self._next["task"], frozenset(self.running)))
 
     def _floating_loaded(self, event: FloatingLoaded, turn: Turn) -> None:
-        fetch = event.fetch
-        if fetch in self._shifts:
-            self._shifts.remove(fetch)
+        # By identity: the clock may have been set by the same amount twice. After a failed commit it is not there.
+        known = any(shift is event.fetch for shift in self._shifts)
+        fetch = replace(event.fetch, apart=event.fetch.apart | self._moved) if known else event.fetch
+        self._shifts = [shift for shift in self._shifts if shift is not event.fetch]
         for task in map(turn.current, event.tasks):
             if task.state in WAITING and task.id not in fetch.apart:
                 moved = life.shifted(task, fetch.by)
@@ -105,13 +109,19 @@ class Waits(Moves):
 
     def _by_the_clock(self, task: Task) -> Task:
         """A task that goes on before its times could be moved, with its times moved; it is then left alone."""
-        for index, shift in enumerate(self._shifts):
-            if shift.after < task.id < shift.until and task.id not in shift.apart:
-                task = life.shifted(task, shift.by)
-                self._shifts[index] = replace(shift, apart=shift.apart | {task.id})
+        if self._shifts and task.id not in self._moved:
+            self._moved.add(task.id)
+            for shift in self._shifts:
+                if shift.after < task.id < shift.until and task.id not in shift.apart:
+                    task = life.shifted(task, shift.by)
         return task
 
     # What is asked for at the end of a turn.
+
+    def _ask_for_floating(self, turn: Turn) -> None:
+        self._shifts = [replace(shift, apart=shift.apart | self._moved) for shift in self._shifts]
+        self._moved.clear()
+        turn.effects.extend(self._shifts)
 
     def _ask_for_dependents(self, turn: Turn) -> None:
         if self._over:

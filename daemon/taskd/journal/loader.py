@@ -36,22 +36,35 @@ from ..events import (
 from ..task import State, Task
 from . import rows
 from .files import JOURNAL_FILE, as_journal_error
-from .selection import where
+from .leaps import LINES
+from .selection import ids
 
-_SELECT = f"SELECT {rows.TASK_COLUMNS} FROM tasks "  # noqa: S608 - our own columns
-_QUEUED = _SELECT + "WHERE state = 'queued' AND queue = ? AND lane = ? ORDER BY priority DESC, id"
-_SCHEDULED = _SELECT + "WHERE state = 'scheduled' ORDER BY not_before, id"
-_RUNNING = _SELECT + "WHERE state = 'running' ORDER BY id"
+
+def _select(source: str, condition: str) -> str:
+    return f"SELECT {rows.TASK_COLUMNS} FROM tasks {source} WHERE {condition}"  # noqa: S608 - our own columns
+
+
+# Which index it is to be is said: SQLite knows nothing of how many tasks there are in which state.
+_QUEUED = _select("INDEXED BY tasks_queued", "state = 'queued' AND queue = ? AND lane = ? ORDER BY priority DESC, id")
+_SCHEDULED = _select("INDEXED BY tasks_scheduled", "state = 'scheduled' ORDER BY not_before, id")
+_RUNNING = _select("INDEXED BY tasks_state", "state = 'running' ORDER BY id")
 _WAITING = "state IN ('blocked', 'held', 'scheduled', 'queued')"
-_WAITING_OF_BATCH = _SELECT + f"WHERE batch = ? AND {_WAITING} ORDER BY id LIMIT ?"
-_EXPIRED = _SELECT + f"WHERE expires <= ? AND finished_at IS NULL AND {_WAITING} ORDER BY expires, id LIMIT ?"
-_NEXT_EXPIRY = f"SELECT min(expires) FROM tasks WHERE expires > ? AND finished_at IS NULL AND {_WAITING}"  # noqa: S608
-_FLOATING = (
-    _SELECT + f"WHERE id > ? AND id < ? AND {_WAITING} AND (not_before IS NOT NULL OR expires IS NOT NULL)"
-    " ORDER BY id LIMIT ?"
+_WAITING_OF_BATCH = _select("INDEXED BY tasks_batch", f"batch = ? AND {_WAITING} ORDER BY id LIMIT ?")
+_LATE = "expires IS NOT NULL AND finished_at IS NULL"
+_EXPIRED = _select("INDEXED BY tasks_expiring", f"expires <= ? AND {_LATE} AND {_WAITING} ORDER BY expires, id LIMIT ?")
+_NEXT_EXPIRY = f"SELECT min(expires) FROM tasks INDEXED BY tasks_expiring WHERE expires > ? AND {_LATE} AND {_WAITING}"  # noqa: S608
+_FLOATING = _select(
+    "NOT INDEXED",
+    f"id > ? AND id < ? AND {_WAITING} AND (not_before IS NOT NULL OR expires IS NOT NULL) ORDER BY id LIMIT ?",
 )
-_BY_IDS = _SELECT + "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
-_OF_SCHEDULE = _SELECT + "WHERE schedule = ? AND finished_at IS NULL ORDER BY id"
+_BY_IDS = _select("", "id IN (SELECT value FROM json_each(?)) ORDER BY id")
+_OF_SCHEDULE = _select("INDEXED BY tasks_of_schedule", "schedule = ? AND finished_at IS NULL ORDER BY id")
+_WAITING_BY_QUEUE = {
+    "queued": "INDEXED BY tasks_queued WHERE state = 'queued'",
+    "scheduled": "INDEXED BY tasks_scheduled WHERE state = 'scheduled'",
+    "blocked": "INDEXED BY tasks_parked WHERE state IN ('blocked', 'held') AND state = 'blocked'",
+    "held": "INDEXED BY tasks_parked WHERE state IN ('blocked', 'held') AND state = 'held'",
+}
 
 #: Which of these are over or gone, and who waits for those, each with one of them, in the order of who waits.
 _OVER = """
@@ -74,13 +87,12 @@ _LIVE_BATCHES = f"""
 """  # noqa: S608
 _STATES_OF_BATCH = "SELECT state, count(*) FROM tasks WHERE batch = ? GROUP BY state"
 
+_LIVE = "FROM tasks INDEXED BY tasks_live WHERE finished_at IS NULL"
 #: Any one of them: the first of a million would have to be looked for.
-_TWIN_BY_HANDLER = "SELECT id FROM tasks WHERE handler = ? AND finished_at IS NULL LIMIT 1"
-_TWIN_BY_PAYLOAD = (
-    "SELECT id FROM tasks WHERE handler = ? AND fingerprint = ? AND payload = ? AND finished_at IS NULL LIMIT 1"
-)
+_TWIN_BY_HANDLER = f"SELECT id {_LIVE} AND handler = ? LIMIT 1"
+_TWIN_BY_PAYLOAD = f"SELECT id {_LIVE} AND handler = ? AND fingerprint = ? AND payload = ? LIMIT 1"
 _RECEIPT = f"SELECT {rows.RECEIPT_COLUMNS} FROM receipts WHERE uid = ? AND key = ?"  # noqa: S608
-_USERS = f"SELECT uid, count(*), sum({rows.LENGTH}) FROM tasks WHERE finished_at IS NULL GROUP BY uid"  # noqa: S608
+_USERS = f"SELECT uid, count(*), sum({rows.LENGTH}) {_LIVE} GROUP BY uid"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,7 +127,7 @@ class Loader:
             next_change=self._value("SELECT first + count FROM changes ORDER BY first DESC LIMIT 1") or 1,
             running=[rows.task_of(row) for row in execute(_RUNNING)],
             waiting=self._waiting(),
-            lines=execute("SELECT DISTINCT queue, lane FROM tasks WHERE state = 'queued'").fetchall(),
+            lines=execute(LINES).fetchall(),
             users={uid: (count, size) for uid, count, size in execute(_USERS)},
             batches=[self._live_batch(row) for row in execute(_LIVE_BATCHES).fetchall()],
             wanted=frozenset(wanted for (wanted,) in execute("SELECT DISTINCT depends_on FROM dependencies")),
@@ -124,13 +136,11 @@ class Loader:
         )
 
     def _waiting(self) -> Mapping[tuple[str, State], int]:
-        # Each state by itself, so that each is counted from its own index.
+        # Each state by itself, so that each is counted from an index of its own.
         counts = {}
-        for state in ("queued", "scheduled"):
-            sql = f"SELECT queue, count(*) FROM tasks WHERE state = '{state}' GROUP BY queue"  # noqa: S608
+        for state, source in _WAITING_BY_QUEUE.items():
+            sql = f"SELECT queue, count(*) FROM tasks {source} GROUP BY queue"  # noqa: S608
             counts.update({(queue, State(state)): count for queue, count in self._connection.execute(sql)})
-        sql = "SELECT queue, state, count(*) FROM tasks WHERE state IN ('blocked', 'held') GROUP BY state, queue"
-        counts.update({(queue, State(state)): count for queue, state, count in self._connection.execute(sql)})
         return counts
 
     def _live_batch(self, row: rows.Row) -> LiveBatch:
@@ -187,8 +197,8 @@ class Loader:
     @reading
     def select(self, selection: Selection, after: int) -> list[Task]:
         """Read up to PORTION tasks that a request acts on, behind the id `after`."""
-        condition, values = where(selection)
-        return self._tasks(_SELECT + f"WHERE {condition} AND id > ? ORDER BY id LIMIT ?", *values, after, PORTION)
+        sql, values = ids(selection, after, PORTION, newest=False)
+        return self._tasks(_select("", f"id IN ({sql}) ORDER BY id"), *values)
 
     @reading
     def known(self, submit: Submit) -> Known:
@@ -222,8 +232,8 @@ class Loader:
         """Reach the journal without writing: the sign of life of an idle daemon."""
         self._value("SELECT max(id) FROM tasks")
 
-    def _by_ids(self, ids: Sequence[int]) -> list[Task]:
-        return self._tasks(_BY_IDS, json.dumps(list(ids)))
+    def _by_ids(self, task_ids: Sequence[int]) -> list[Task]:
+        return self._tasks(_BY_IDS, json.dumps(list(task_ids)))
 
     def _tasks(self, sql: str, *values: Any) -> list[Task]:
         return [rows.task_of(row) for row in self._connection.execute(sql, values)]

@@ -19,7 +19,8 @@ from ..events import Change, QueueState, ScheduleState, Selection
 from ..task import Attempt, Batch, Outcome, Task
 from . import rows
 from .files import as_journal_error, open_reader
-from .selection import where
+from .leaps import OLDEST
+from .selection import ids, where
 
 _TASK_COLUMNS = ", ".join(f"t.{name.strip()}" for name in rows.TASK_COLUMNS.split(","))
 _ATTEMPT_COLUMNS = ", ".join(f"a.{name.strip()}" for name in rows.ATTEMPT_COLUMNS.split(","))
@@ -32,7 +33,7 @@ _ATTEMPT = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND n
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
 _BATCHES = f"SELECT {rows.BATCH_COLUMNS} FROM batches "  # noqa: S608
-#: Commits with their changes; one has at least one, so as many rows are enough. The first may hold earlier ones too.
+#: Commits with their changes; the first may hold earlier ones too.
 _CHANGES = f"""
     SELECT {rows.CHANGE_COLUMNS} FROM changes
     WHERE first >= coalesce((SELECT max(first) FROM changes WHERE first <= ?1 + 1), 0) AND first + count > ?1 + 1
@@ -43,11 +44,6 @@ _CHANGE_NUMBERS = """
     SELECT coalesce((SELECT min(first) FROM changes), 1),
            coalesce((SELECT first + count FROM changes ORDER BY first DESC LIMIT 1), 1)
 """
-_OLDEST = (
-    "SELECT queue, submitted_at FROM tasks"
-    " WHERE id IN (SELECT min(id) FROM tasks WHERE state = 'queued' GROUP BY queue)"
-)
-
 _UNFINISHED = "SELECT id FROM tasks WHERE batch = ? AND finished_at IS NULL ORDER BY id"
 
 #: Connections that are kept open between calls.
@@ -108,10 +104,9 @@ class Reader:
 
     def listing(self, selection: Selection, below: int, limit: int) -> list[Record]:
         """Up to `limit` tasks with ids smaller than `below`, the newest first."""
-        condition, values = where(selection)
         # The ids first: what is joined to them is then no more than what is shown.
-        ids = f"SELECT id FROM tasks WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - our own columns
-        with self._cursor(_RECORD + f"WHERE t.id IN ({ids}) ORDER BY t.id DESC", *values, below, limit) as cursor:
+        sql, values = ids(selection, below, limit, newest=True)
+        with self._cursor(_RECORD + f"WHERE t.id IN ({sql}) ORDER BY t.id DESC", *values) as cursor:
             return [_record(row) for row in cursor]
 
     def batches(self, owner: int | None, below: int, limit: int) -> list[tuple[Batch, dict[str, int]]]:
@@ -136,7 +131,7 @@ class Reader:
         return [task_id for task_id in task_ids if task_id not in found]
 
     def changes(self, since: int, limit: int) -> list[Change]:
-        """Changes of state with numbers larger than `since`, in order: those of some commits, about `limit` or more."""
+        """Changes of state with numbers larger than `since`, in order: `limit`, and those of the last one's commit."""
         found: list[Change] = []
         with self._cursor(_CHANGES, since) as cursor:
             for row in cursor:
@@ -154,7 +149,7 @@ class Reader:
 
     def oldest_waiting(self) -> dict[str, int]:
         """By queue, when the oldest of its queued tasks was handed in."""
-        with self._cursor(_OLDEST) as cursor:
+        with self._cursor(OLDEST) as cursor:
             return dict(cursor.fetchall())
 
     def schedules(self) -> dict[str, ScheduleState]:

@@ -56,15 +56,18 @@ CREATE TABLE tasks (
     fingerprint    INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX tasks_queued ON tasks (queue, lane, priority DESC, id) WHERE state = 'queued';
-CREATE INDEX tasks_scheduled ON tasks (not_before, id) WHERE state = 'scheduled';
+-- Every index ends with the id, as all do in SQLite: what has the same values is found in that order.
+CREATE INDEX tasks_state ON tasks (state);
+CREATE INDEX tasks_user ON tasks (uid, state);
+CREATE INDEX tasks_labelled ON tasks (id, label) WHERE label IS NOT NULL;
+CREATE INDEX tasks_queued ON tasks (queue, lane, priority DESC) WHERE state = 'queued';
+CREATE INDEX tasks_scheduled ON tasks (not_before, id, queue) WHERE state = 'scheduled';
 CREATE INDEX tasks_parked ON tasks (state, queue) WHERE state IN ('blocked', 'held');
-CREATE INDEX tasks_running ON tasks (id) WHERE state = 'running';
 CREATE INDEX tasks_live ON tasks (handler, fingerprint, uid) WHERE finished_at IS NULL;
-CREATE INDEX tasks_expiring ON tasks (expires, id) WHERE expires IS NOT NULL AND finished_at IS NULL;
-CREATE INDEX tasks_of_schedule ON tasks (schedule, id) WHERE schedule IS NOT NULL;
-CREATE INDEX tasks_finished ON tasks (finished_at, id) WHERE finished_at IS NOT NULL;
-CREATE INDEX tasks_batch ON tasks (batch, id) WHERE batch IS NOT NULL;
+CREATE INDEX tasks_expiring ON tasks (expires) WHERE expires IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX tasks_of_schedule ON tasks (schedule) WHERE schedule IS NOT NULL;
+CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX tasks_batch ON tasks (batch) WHERE batch IS NOT NULL;
 
 -- Who still waits for whom. A row goes when that is over; a task's `unmet` counts its rows.
 CREATE TABLE dependencies (

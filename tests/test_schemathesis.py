@@ -87,9 +87,11 @@ def listening(taskd: Taskd) -> Iterator[None]:
 
     thread = threading.Thread(target=listen)
     thread.start()
-    yield
-    over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_all_is_as_described(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
         for name, option in known.items()
         if option.header and option.header in request.headers
     }
-    # A browser that comes back adds a header to a query that stays what it was.
-    return read_options({**request.args, **in_headers}, known, text=True)
+    # Both are read. A browser that comes back adds a header to a query that stays what it was.
+    return {**read_options(request.args, known, text=True), **read_options(in_headers, known, text=True)}
 
 
 def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ...]]]:

@@ -262,7 +262,7 @@ def fits(selection: Selection, task: Task) -> bool:
         and (selection.ids is None or task.id in selection.ids)
         and (not selection.states or task.state in selection.states)
         and (selection.since is None or task.submitted_at >= selection.since)
-        and (selection.label is None or selection.label in (task.spec.label or ""))
+        and (selection.label is None or (task.spec.label is not None and selection.label in task.spec.label))
     )
 
 

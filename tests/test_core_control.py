@@ -21,6 +21,7 @@ from taskd.events import (
     Done,
     Drain,
     End,
+    ExpiredLoaded,
     FetchBatch,
     FetchDependents,
     FetchExpired,
@@ -379,6 +380,26 @@ def test_a_back_off_that_is_under_way_goes_along(core: Desk) -> None:
     core.now += DAY
     core.settle(ClockSet(DAY))
     assert core.tasks[1].not_before == core.now + 10 * SECOND
+
+
+def test_an_expiry_that_comes_sooner_by_the_new_clock_is_not_slept_over(core: Desk) -> None:
+    """Set back by a day, it comes a day earlier by that clock."""
+    core.turn(SteerQueue("request", "default", QueueState.PAUSED))
+    core.submit(spec(expires=START + HOUR))
+    core.now -= DAY
+    core.settle(ClockSet(-DAY))
+    assert core.core.next_due() == START + HOUR - DAY
+
+
+def test_who_was_looked_up_as_late_may_have_time_again(core: Desk) -> None:
+    """A time of the calendar that has not come any more, since the clock was set back meanwhile."""
+    core.turn(SteerQueue("request", "default", QueueState.PAUSED))
+    core.submit(spec(expires=START + HOUR, fixed_expiry=True))
+    core.now += HOUR
+    assert FetchExpired() in core.turn().effects
+    core.now -= DAY
+    core.turn(ClockSet(-DAY), ExpiredLoaded([core.tasks[1]], None))
+    assert (core.states(), core.core.next_due()) == (["queued"], START + HOUR)
 
 
 @pytest.mark.parametrize("action", [Action.RELEASE, None])

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
+from model_files import FileJournal
 from model_inputs import (
     AFTER_BATCH,
     FOLLOWERS,
@@ -35,7 +36,7 @@ from model_inputs import (
     specs,
     submitters,
 )
-from model_journal import DictJournal, FileJournal
+from model_journal import DictJournal
 from model_machine import Loop
 from model_witness import LIFE
 from taskd.core import line as line_module

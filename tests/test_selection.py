@@ -143,8 +143,8 @@ def plan(path: Path, sql: str, values: Any) -> str:
 
 
 FAST = [
-    (Selection(), "SCAN tasks"),
-    (Selection(ids=[1, 2]), "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
+    (Selection(), "INTEGER PRIMARY KEY (rowid"),
+    (Selection(ids=[1, 2]), "INTEGER PRIMARY KEY (rowid=?)"),
     (Selection(states=[State.FAILED]), "tasks_state (state=? AND rowid"),
     (Selection(states=[State.FAILED, State.QUEUED], handler="log"), "tasks_state (state=? AND rowid"),
     (Selection(owner=1000), "tasks_user (uid=? AND state=? AND rowid"),
@@ -163,9 +163,11 @@ def test_what_must_be_fast_is_found_by_an_index_in_order(
     """A million other tasks cost nothing: the index begins where the page does, and nothing is sorted."""
     sql, values = selection.ids(chosen, 5, 50, newest)
     found = plan(path, sql, values)
-    assert index.replace("SCAN tasks", "SEARCH tasks USING INTEGER PRIMARY KEY (rowid") in found
-    # Of a few pages, where there is one for each state.
-    assert found.count("TEMP B-TREE") == ("UNION" in sql)
+    searches = [step for step in found.split("; ") if step.startswith(("SEARCH tasks", "SCAN tasks"))]
+    assert searches
+    assert all(index in step for step in searches)
+    # Where each state is asked for by itself, only their pages are.
+    assert "UNION" in sql or "TEMP B-TREE" not in found
 
 
 @pytest.mark.parametrize(

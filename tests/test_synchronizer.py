@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fakes import FAILURE, PATIENCE, SUCCESS, spec
-from taskd.synchronizer import Finished, JobsSynchronizer, Waiters
+from taskd.synchronizer import Feed, Finished, JobsSynchronizer, Waiters
 from taskd.task import Outcome, State, Submitter, Task
 
 
@@ -179,3 +179,105 @@ def test_at_the_end_all_are_released(three: JobsSynchronizer, pool: ThreadPoolEx
     waiters.release_all()
     assert waiting.result(PATIENCE) is False
     assert len(waiters) == 0
+
+
+def test_at_the_end_those_are_released_who_wait_for_a_queue(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
+    """As those who wait for a task; and before, when the queue is empty and no other one is."""
+    waiters = Waiters()
+    other = JobsSynchronizer()
+    other.expect([1])
+    waiters.by_queue |= {"images": [three], "default": [other]}
+    waiting = pool.submit(three.wait)
+    waiters.queue_empty("nobody's")
+    waiters.queue_empty("images")
+    assert waiting.result(PATIENCE) is False
+    waiting = pool.submit(other.wait)
+    waiters.release_all()
+    assert waiting.result(PATIENCE) is False
+    assert waiters.by_queue == {}
+
+
+# The feed
+
+
+def test_a_change_before_the_wait_is_not_lost() -> None:
+    """Who is behind does not wait; who is not waits no longer than was said."""
+    feed = Feed()
+    feed.publish(3)
+    assert feed.wait(2, PATIENCE) is True
+    begun = time.monotonic()
+    assert feed.wait(3, 0.05) is False
+    assert 0.05 <= time.monotonic() - begun < PATIENCE
+    assert feed.number == 3
+
+
+def test_a_change_wakes_all_who_wait(pool: ThreadPoolExecutor) -> None:
+    """However many they are, and only those who have not seen it."""
+    feed = Feed()
+    waiting = [pool.submit(feed.wait, 0, PATIENCE) for _ in range(4)]
+    feed.publish(1)
+    assert [future.result(PATIENCE) for future in waiting] == [True] * 4
+
+
+def test_no_change_is_slept_over() -> None:
+    """Readers that take what there is and wait for more come to the last one, whatever the interleaving."""
+    feed = Feed()
+    last = 2000
+
+    def follow() -> int:
+        seen, waits = 0, 0
+        while seen < last:
+            assert feed.wait(seen, PATIENCE)
+            seen = feed.number
+            waits += 1
+        return waits
+
+    with ThreadPoolExecutor(4) as threads:
+        following = [threads.submit(follow) for _ in range(4)]
+        for number in range(1, last + 1):
+            feed.publish(number)
+        assert all(0 < future.result(PATIENCE) <= last for future in following)
+
+
+def test_who_is_gone_waits_no_longer(pool: ThreadPoolExecutor) -> None:
+    """The server wakes all when a client hangs up; the others go on waiting."""
+    feed = Feed()
+    gone = threading.Event()
+    leaving = pool.submit(feed.wait, 0, PATIENCE, gone.is_set)
+    staying = pool.submit(feed.wait, 0, PATIENCE)
+    gone.set()
+    feed.wake()
+    assert leaving.result(PATIENCE) is False
+    assert not staying.done()
+    feed.publish(1)
+    assert staying.result(PATIENCE) is True
+
+
+def test_a_closed_feed_ends_every_wait(pool: ThreadPoolExecutor) -> None:
+    """At a stop; what was published before is still to be fetched."""
+    feed = Feed()
+    feed.publish(5)
+    waiting = pool.submit(feed.wait, 5, PATIENCE)
+    assert not feed.closed
+    feed.close()
+    assert waiting.result(PATIENCE) is False
+    assert feed.closed
+    assert feed.wait(5, PATIENCE) is False
+    assert feed.wait(4, PATIENCE) is True
+
+
+def test_a_feed_costs_nothing_without_news() -> None:
+    """The same number again wakes nobody."""
+    feed = Feed()
+    woken = []
+    feed.publish(1)
+
+    def gone() -> bool:
+        woken.append(1)
+        return False
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.wait, 1, 0.1, gone)
+        feed.publish(1)
+        assert waiting.result(PATIENCE) is False
+    assert len(woken) <= 2

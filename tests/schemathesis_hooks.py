@@ -59,6 +59,7 @@ def before_call(_: Any, case: Any, __: Any) -> None:
     if body != case.body:
         case.body = body
     query.update(_chosen(case, query))
+    _lead_somewhere(case)
     case.query.clear()
     case.query.update({name: value for name, value in query.items() if value is not None})
 
@@ -129,6 +130,16 @@ def _bounded(name: str, text: str) -> str:
     except ValueError:
         return LONGEST_WAIT
     return LONGEST_WAIT if name in WAITS and seconds > 0.001 else text
+
+
+def _lead_somewhere(case: Any) -> None:
+    """Most ids and names are nobody's: have some of them stand for what there is."""
+    places = case.path_parameters or {}
+    if str(places.get("id", "")).isdecimal() and int(places["id"]) % 4:
+        places["id"] = int(places["id"]) % 4
+    name = str(places.get("name", ""))
+    if name and name.isprintable() and "/" not in name and len(name) % 2:
+        places["name"] = "nightly" if "/schedules/" in case.path else "other"
 
 
 def _is_key(value: object) -> bool:

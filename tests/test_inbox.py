@@ -5,15 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from fakes import PATIENCE, SUCCESS, spec
 from taskd import inbox as inbox_module
 from taskd.errors import Draining, JournalUnavailable, NotReady
-from taskd.events import AttemptEnded, Drain, Submit
-from taskd.inbox import Inbox, Ticket
+from taskd.events import (
+    Action,
+    AttemptEnded,
+    Drain,
+    Occurrences,
+    QueueState,
+    ScheduleState,
+    Selection,
+    Steer,
+    SteerQueue,
+    SteerSchedule,
+    Submit,
+)
+from taskd.inbox import Inbox, Order, Ticket, begun, ticket_of
 from taskd.synchronizer import JobsSynchronizer
+from taskd.task import Submitter
 
 
 def test_what_was_put_first_comes_out_first() -> None:
@@ -52,10 +66,15 @@ def test_a_closed_inbox_refuses_and_gives_back_what_it_has() -> None:
         lambda: inbox.submit(Submit(None, [spec()])),
         lambda: inbox.call(lambda: None, PATIENCE),
         lambda: inbox.watch(JobsSynchronizer(), [1]),
+        lambda: inbox.watch_queue(JobsSynchronizer(), "default"),
+        lambda: inbox.order(Order(Action.CANCEL, Selection())),
+        lambda: inbox.steer_queue("default", QueueState.PAUSED),
+        lambda: inbox.steer_schedule(ScheduleState("s", 1)),
     ):
         with pytest.raises(Draining):
             late()
     inbox.unwatch(JobsSynchronizer(), [1])
+    inbox.unwatch_queue(JobsSynchronizer(), "default")
 
 
 def test_every_item_is_either_taken_or_refused() -> None:
@@ -101,12 +120,71 @@ def test_a_request_gets_its_answer() -> None:
             inbox.submit(Submit(None, [spec()]))
 
 
+def test_an_order_comes_back_with_what_it_came_to() -> None:
+    """The scheduler fills it in before it answers."""
+    inbox, order = Inbox(), Order(Action.HOLD, Selection(ids=[1]))
+
+    def work() -> None:
+        (item,) = inbox.take(PATIENCE, 1)
+        assert item is order
+        order.done, order.over = 1, True
+        order.ticket.answer.put(order)
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(work)
+        assert inbox.order(order).done == 1
+
+
+def test_who_steers_waits_for_the_commit() -> None:
+    """A queue or a schedule: the answer has nothing in it, or is the error."""
+    inbox = Inbox()
+
+    def work(answer: object) -> object:
+        (item,) = inbox.take(PATIENCE, 1)
+        assert isinstance(item, SteerQueue | SteerSchedule)
+        ticket = ticket_of(item)
+        assert ticket
+        ticket.answer.put(answer)
+        return replace(item, request=None)
+
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(work, None)
+        inbox.steer_queue("default", QueueState.PAUSED)
+        assert working.result(PATIENCE) == SteerQueue(None, "default", QueueState.PAUSED)
+        working = threads.submit(work, JournalUnavailable())
+        with pytest.raises(JournalUnavailable):
+            inbox.steer_schedule(ScheduleState("s", 1))
+        assert working.result(PATIENCE) == SteerSchedule(None, ScheduleState("s", 1))
+
+
+def test_every_request_can_be_answered() -> None:
+    """Whatever becomes of it; what nobody asked for has nobody to be told."""
+    ticket, order = Ticket(), Order(Action.CANCEL, Selection())
+    state = ScheduleState("s", 1)
+    for item in (Submit(ticket, []), SteerQueue(ticket, "q", QueueState.OPEN), SteerSchedule(ticket, state)):
+        assert ticket_of(item) is ticket
+    assert ticket_of(order) is ticket_of(Steer(order, Action.CANCEL, [])) is order.ticket
+    for quiet in (Drain(), AttemptEnded(1, 1, SUCCESS), Occurrences(state, [], Submitter()), Submit(None, [])):
+        assert ticket_of(quiet) is None
+
+
+def test_what_has_begun_is_known() -> None:
+    """An order of which a portion is on the disk is not said to have done nothing."""
+    order = Order(Action.CANCEL, Selection())
+    step = Steer(order, Action.CANCEL, [])
+    assert (begun(order), begun(step), begun(Drain())) == (False, False, False)
+    order.after = 7
+    assert (begun(order), begun(step)) == (True, True)
+
+
 def test_no_answer_in_time_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request never hangs, and is never told that nothing was taken when nobody knows."""
     monkeypatch.setattr(inbox_module, "ANSWER", 0.01)
     inbox = Inbox()
     with pytest.raises(JournalUnavailable, match="unknown"):
         inbox.submit(Submit(None, [spec()]))
+    with pytest.raises(JournalUnavailable, match="unknown"):
+        inbox.order(Order(Action.CANCEL, Selection()))
     with pytest.raises(NotReady):
         inbox.watch(JobsSynchronizer(), [1])
     with pytest.raises(NotReady):

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fakes import FAILURE, SECOND, START, SUCCESS
 from taskd.core import line as line_module
@@ -106,71 +104,6 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 # What is written is what is read
-
-text = st.text(st.characters(codec="utf-8"), max_size=30)
-numbers = st.integers(-(2**63), 2**63 - 1)
-specs = st.builds(
-    Spec,
-    handler=text,
-    payload=text,
-    queue=text,
-    priority=numbers,
-    label=st.none() | text,
-    timeout=st.none() | st.floats(allow_nan=False) | st.integers(0, 9),
-    max_attempts=numbers,
-    not_before=st.none() | numbers,
-)
-optional = st.none() | numbers
-tasks = st.builds(
-    Task,
-    id=st.just(1),
-    spec=specs,
-    submitter=st.builds(Submitter, uid=optional, gid=optional, pid=optional, user=st.none() | text),
-    submitted_at=numbers,
-    batch=st.none() | st.just(1),
-    lane=numbers,
-    state=st.sampled_from(State),
-    attempt=st.just(1),
-    interruptions=numbers,
-    not_before=optional,
-    started_at=optional,
-    finished_at=optional,
-)
-outcomes = st.builds(
-    Outcome,
-    succeeded=st.booleans(),
-    reason=st.none() | st.sampled_from(Reason),
-    message=st.none() | text,
-    exit_status=optional,
-    signal=optional,
-    result=st.none() | text,
-    error_type=st.none() | text,
-    traceback=st.none() | text,
-    stdout=st.binary(max_size=50),
-    stderr=st.binary(max_size=50),
-    truncated=st.booleans(),
-    cpu_seconds=st.none() | st.floats(allow_nan=False),
-    max_rss=optional,
-)
-batches = st.builds(
-    Batch, id=st.just(1), submitted_at=numbers, count=numbers, max_parallel=optional, fail_fast=st.booleans()
-)
-
-
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(task=tasks, outcome=outcomes, batch=batches)
-def test_every_field_comes_back_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, task: Task, outcome: Outcome, batch: Batch
-) -> None:
-    """Any text, any number and any bytes: nothing is rounded, cut or changed, and every checksum fits."""
-    directory = tmp_path_factory.mktemp("round")
-    with closing(Journal(directory / "j")) as journal, closing(Reader(directory / "j")) as reader:
-        journal.commit(turn(task, batches=(batch,), ended=(Attempt(1, 1, 5, 6, outcome),)))
-        assert reader.record(1).task == task
-        assert reader.record(1).outcome == outcome
-        assert reader.attempts(1) == [Attempt(1, 1, 5, 6, outcome)]
-        assert reader.batch(1) == batch
-    shutil.rmtree(directory)
 
 
 def test_a_life_is_followed(journal: Journal, reader: Reader) -> None:

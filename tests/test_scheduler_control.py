@@ -107,7 +107,7 @@ def test_an_order_over_many_goes_in_portions(rig: Rig) -> None:
     request = JobsSynchronizer()
     total = 2 * PORTION + 10
     rig.submit(*[spec(not_before=LATER)] * total, wait=request)
-    rig.inbox.feed.wait(0, PATIENCE)
+    rig.inbox.feed.listen().wait(0, PATIENCE)
     commits = rig.journal.commits
     with ThreadPoolExecutor(1) as threads:
         ordering = threads.submit(act, rig, Action.CANCEL, states=[State.SCHEDULED])
@@ -555,7 +555,9 @@ def test_a_stop_answers_every_kind_of_request(rig: Rig) -> None:
     rig.scheduler.stop()
     assert [type(answers.get(timeout=PATIENCE)) for _ in range(2)] == [Draining] * 2
     assert watching.wait(PATIENCE) is False
-    assert rig.inbox.feed.wait(2**40, PATIENCE) is False
+    listener = rig.inbox.feed.listen()
+    listener.wait(2**40, PATIENCE)
+    assert listener.over
     rig.scheduler.join(PATIENCE)
     for ask in asking(rig):
         with pytest.raises(Draining):

@@ -27,6 +27,8 @@ CONFIG = """
 command = ["/bin/true"]
 [handlers.demo]
 command = ["/bin/false"]
+[schedules.nightly]
+cron = "0 3 * * *"
 [batches.default]
 tasks = [{ handler = "log", count = 2 }]
 [batches.other]
@@ -100,6 +102,12 @@ def test_all_is_as_described(tmp_path: Path) -> None:
     if command is None:
         pytest.skip("TASKD_SCHEMATHESIS does not name the command st; tests/run installs it")
     with Taskd(tmp_path, CONFIG) as taskd, listening(taskd), relay(taskd.socket) as url:
+        # What ids lead to: tasks that have ended and that wait, and batches.
+        for _ in range(3):
+            assert (
+                taskd.post("/run-tasks?timeout=1", [{"handler": "log"}, {"handler": "log", "delay": "1h"}]).status
+                == 200
+            )
         asked = subprocess.run(
             [command, "--config-file", str(TESTS / "schemathesis.toml"), "run", f"{url}/openapi.json", "--no-color"],
             cwd=tmp_path,

@@ -181,6 +181,22 @@ def test_at_the_end_all_are_released(three: JobsSynchronizer, pool: ThreadPoolEx
     assert len(waiters) == 0
 
 
+def test_at_the_end_those_are_released_who_wait_for_a_queue(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
+    """As those who wait for a task; and before, when the queue is empty and no other one is."""
+    waiters = Waiters()
+    other = JobsSynchronizer()
+    other.expect([1])
+    waiters.by_queue |= {"images": [three], "default": [other]}
+    waiting = pool.submit(three.wait)
+    waiters.queue_empty("nobody's")
+    waiters.queue_empty("images")
+    assert waiting.result(PATIENCE) is False
+    waiting = pool.submit(other.wait)
+    waiters.release_all()
+    assert waiting.result(PATIENCE) is False
+    assert waiters.by_queue == {}
+
+
 def test_a_change_before_the_wait_is_not_lost() -> None:
     """Who waits for what is there already does not wait."""
     feed = Feed()

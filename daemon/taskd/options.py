@@ -223,7 +223,8 @@ def _name() -> Option:
             raise ValueError("must be a name, of letters, digits, '-', '_' and '.'")
         return value
 
-    return Option(read, {"type": "string", "pattern": f"^{pattern.pattern}$"}, "a name")
+    # "$" alone would let a line break pass.
+    return Option(read, {"type": "string", "pattern": rf"^(?![\s\S]*\n){pattern.pattern}$"}, "a name")
 
 
 _LABEL = text(MAX_LABEL, "a text of one's own, to find it by")

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from ..task import Batch, Reason, State, Task
 
-#: Tasks that are changed at once in one turn at the most: a turn stays short.
-PORTION = 1000
+#: Tasks that are changed at once in one turn at the most: a turn stays short, about 15 ms.
+PORTION = 250
 #: Tasks, and bytes of their payloads, that one line holds in memory at the most.
 WINDOW = 1024
 WINDOW_BYTES = 512 * 1024

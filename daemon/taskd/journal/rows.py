@@ -30,7 +30,6 @@ ATTEMPT_COLUMNS = (
     " error_type, traceback, stdout, stderr, truncated, cpu_seconds, max_rss, checksum"
 )
 BATCH_COLUMNS = "id, submitted_at, count, max_parallel, fail_fast, on_finish, uid, checksum"
-BATCH_WIDTH = 8
 CHANGE_COLUMNS = "first, count, at, changes, checksum"
 RECEIPT_COLUMNS = "uid, key, digest, task_ids, batch, at, checksum"
 SCHEDULE_COLUMNS = "name, last, paused, checksum"
@@ -239,14 +238,8 @@ def changes_of(row: Row) -> Iterator[Change]:
 
 def receipt_row(receipt: Receipt) -> Row:
     """All columns of a receipt."""
-    row = (
-        user_key(receipt.uid),
-        receipt.key,
-        receipt.digest,
-        ",".join(map(str, receipt.task_ids)),
-        receipt.batch,
-        receipt.at,
-    )
+    task_ids = ",".join(map(str, receipt.task_ids))
+    row = (user_key(receipt.uid), receipt.key, receipt.digest, task_ids, receipt.batch, receipt.at)
     return (*row, checksum(row))
 
 

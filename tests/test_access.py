@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from fakes import PATIENCE, SUCCESS, Site, config, handler, problem
+from fakes import FAILURE, PATIENCE, SUCCESS, Site, config, handler, problem
 from taskd import users
 from taskd.api.access import Right
 from taskd.api.routes import Route
@@ -191,6 +191,16 @@ def test_a_handler_for_some_is_not_for_others(site: Site, name: str) -> None:
     assert call(site, name, "POST", "/task", 1).status_code == 202
     shown = {item["name"]: item["allowed"] for item in call(site, name, "GET", "/handlers").get_json()}
     assert (shown["secret"], shown["log"]) == (False, True)
+
+
+def test_nor_as_what_follows_a_batch(site: Site) -> None:
+    """What may not be handed in may not be run by the way either; nor by retrying the batch of one who may."""
+    for name in ("admin", "another member"):
+        problem(call(site, name, "POST", "/run-tasks?on_finish=secret", [{}]), 403, "handler_forbidden")
+    site.rig.executor.answer = lambda _: FAILURE
+    assert call(site, "member", "POST", "/run-tasks?on_finish=secret", [{}]).status_code == 200
+    problem(call(site, "admin", "POST", "/batches/1/retry"), 403, "handler_forbidden")
+    assert call(site, "member", "POST", "/batches/1/retry").status_code == 202
 
 
 def test_a_changed_configuration_counts_at_once(site: Site) -> None:

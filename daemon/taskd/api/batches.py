@@ -16,7 +16,7 @@ from ..options import BATCH_OPTIONS, KEY, WAIT, named, read_options
 from ..shown import batch_json, task_json
 from ..synchronizer import Finished, JobsSynchronizer
 from ..values import dump_json, nearest
-from .access import Right, submitter, visible_batch
+from .access import Right, caller, submitter, visible_batch
 from .intake import BATCH, JSON, NDJSON, handler_of, specs_of
 from .once import REPLAYED, demand_remembered, key_of
 from .routes import Answer, route
@@ -93,7 +93,7 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
         batch=True,
         max_parallel=options.get("max_parallel"),
         fail_fast=options.get("fail_fast", False),
-        on_finish=_followers(options, at),
+        on_finish=demand_followers(options.get("on_finish", ())),
         after=after,
         key=key_of(options, items),
     )
@@ -117,10 +117,10 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
     return response
 
 
-def _followers(options: Mapping[str, Any], at: Services) -> tuple[str, ...]:
-    names: tuple[str, ...] = options.get("on_finish", ())
+def demand_followers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The handlers that are to follow a batch; raises UnknownHandler and HandlerForbidden, as for its tasks."""
     for name in names:
-        handler_of(name, at.config())
+        caller().demand_handler(handler_of(name, services().config()))
     return names
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from fakes import PATIENCE, SUCCESS, Site, config, handler, problem
+from fakes import FAILURE, PATIENCE, SUCCESS, Site, config, handler, problem
 from taskd import users
 from taskd.api.access import Right
 from taskd.api.routes import Route
@@ -191,6 +191,29 @@ def test_a_handler_for_some_is_not_for_others(site: Site, name: str) -> None:
     assert call(site, name, "POST", "/task", 1).status_code == 202
     shown = {item["name"]: item["allowed"] for item in call(site, name, "GET", "/handlers").get_json()}
     assert (shown["secret"], shown["log"]) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["admin", "another member"])
+def test_a_handler_for_some_follows_no_batch_of_others(site: Site, name: str) -> None:
+    """Nor is it run by naming it as what comes after a batch, or by a batch that is handed in again."""
+    path = "/run-tasks?on_finish=log,secret"
+    for method, body in (("POST", [{}]), ("GET", ...)):
+        assert '"secret"' in problem(call(site, name, method, path, body), 403, "handler_forbidden")["detail"]
+    assert site.rows() == 0
+    site.rig.executor.answer = lambda _: FAILURE
+    assert call(site, name, "POST", "/run-tasks?on_finish=log", [{}]).status_code == 200
+    site.rig.reconfigure(handlers={**site.rig.config.handlers, "log": handler("log", allow=("2002",))})
+    problem(call(site, name, "POST", "/batches/1/retry"), 403, "handler_forbidden")
+
+
+@pytest.mark.parametrize("query", ["", "&wait=1"])
+def test_a_key_does_not_show_what_it_could_not_join(site: Site, query: str) -> None:
+    """A task of another that forbids one like it stays hidden, also from who asks again with the same key."""
+    site.rig.executor.answer = lambda _: None
+    path = f"/task?unique=handler&join=true&key=k{query}"
+    assert call(site, "member", "POST", "/task", {"secret": 1}).status_code == 202
+    for _ in range(2):
+        assert "secret" not in str(problem(call(site, "another member", "POST", path, 1), 409, "not_unique"))
 
 
 def test_a_changed_configuration_counts_at_once(site: Site) -> None:

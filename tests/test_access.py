@@ -193,14 +193,27 @@ def test_a_handler_for_some_is_not_for_others(site: Site, name: str) -> None:
     assert (shown["secret"], shown["log"]) == (False, True)
 
 
-def test_nor_as_what_follows_a_batch(site: Site) -> None:
-    """What may not be handed in may not be run by the way either; nor by retrying the batch of one who may."""
-    for name in ("admin", "another member"):
-        problem(call(site, name, "POST", "/run-tasks?on_finish=secret", [{}]), 403, "handler_forbidden")
+@pytest.mark.parametrize("name", ["admin", "another member"])
+def test_a_handler_for_some_follows_no_batch_of_others(site: Site, name: str) -> None:
+    """Nor is it run by naming it as what comes after a batch, or by a batch that is handed in again."""
+    path = "/run-tasks?on_finish=log,secret"
+    for method, body in (("POST", [{}]), ("GET", ...)):
+        assert '"secret"' in problem(call(site, name, method, path, body), 403, "handler_forbidden")["detail"]
+    assert site.rows() == 0
     site.rig.executor.answer = lambda _: FAILURE
-    assert call(site, "member", "POST", "/run-tasks?on_finish=secret", [{}]).status_code == 200
-    problem(call(site, "admin", "POST", "/batches/1/retry"), 403, "handler_forbidden")
-    assert call(site, "member", "POST", "/batches/1/retry").status_code == 202
+    assert call(site, name, "POST", "/run-tasks?on_finish=log", [{}]).status_code == 200
+    site.rig.reconfigure(handlers={**site.rig.config.handlers, "log": handler("log", allow=("2002",))})
+    problem(call(site, name, "POST", "/batches/1/retry"), 403, "handler_forbidden")
+
+
+@pytest.mark.parametrize("query", ["", "&wait=1"])
+def test_a_key_does_not_show_what_it_could_not_join(site: Site, query: str) -> None:
+    """A task of another that forbids one like it stays hidden, also from who asks again with the same key."""
+    site.rig.executor.answer = lambda _: None
+    path = f"/task?unique=handler&join=true&key=k{query}"
+    assert call(site, "member", "POST", "/task", {"secret": 1}).status_code == 202
+    for _ in range(2):
+        assert "secret" not in str(problem(call(site, "another member", "POST", path, 1), 409, "not_unique"))
 
 
 def test_a_changed_configuration_counts_at_once(site: Site) -> None:

@@ -93,7 +93,7 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
         batch=True,
         max_parallel=options.get("max_parallel"),
         fail_fast=options.get("fail_fast", False),
-        on_finish=followers(options, at),
+        on_finish=demand_followers(options.get("on_finish", ())),
         after=after,
         key=key_of(options, items),
     )
@@ -117,11 +117,10 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
     return response
 
 
-def followers(options: Mapping[str, Any], at: Services) -> tuple[str, ...]:
-    """The handlers that are run after a batch; raises UnknownHandler, and HandlerForbidden as for any other task."""
-    names: tuple[str, ...] = options.get("on_finish", ())
+def demand_followers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The handlers that are to follow a batch; raises UnknownHandler and HandlerForbidden, as for its tasks."""
     for name in names:
-        caller().demand_handler(handler_of(name, at.config()))
+        caller().demand_handler(handler_of(name, services().config()))
     return names
 
 

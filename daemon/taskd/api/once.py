@@ -76,7 +76,8 @@ def record_of(accepted: Accepted) -> Record:
         record = services().reader.record(task_id)
     except TaskNotFound as error:
         raise Forgotten(f"this was accepted as task {task_id}, which has been forgotten since") from error
-    if not accepted.replayed and not caller().may_see(record.task.submitter.uid):
+    # Also where it is answered again: a key remembers what was joined as well.
+    if not caller().may_see(record.task.submitter.uid):
         raise NotUnique("somebody else's task is like it and not finished; nothing was taken")
     return record
 

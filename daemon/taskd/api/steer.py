@@ -18,7 +18,7 @@ from ..shown import task_json
 from ..task import FINAL, Batch, Spec, State, Task
 from ..task import WAITING as WAITING_STATES
 from .access import Right, caller, submitter, visible_batch, visible_task
-from .batches import BATCH_HEADER, followers
+from .batches import BATCH_HEADER, demand_followers
 from .intake import NO_BODY, PAYLOAD, spec_of
 from .once import REPLAYED, key_of
 from .routes import Answer, route
@@ -271,7 +271,7 @@ def post_retry_batch(_: Mapping[str, Any], batch_id: int) -> Response:
         batch=True,
         max_parallel=batch.max_parallel,
         fail_fast=batch.fail_fast,
-        on_finish=followers({"on_finish": batch.on_finish}, services()),
+        on_finish=demand_followers(batch.on_finish),
     )
     accepted = services().inbox.submit(submit)
     headers = {BATCH_HEADER: str(accepted.batch)}

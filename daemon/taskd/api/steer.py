@@ -237,7 +237,7 @@ def _again(task: Task, payload: Any = NO_BODY) -> Spec:
     problems=INTAKE,
 )
 def post_retry_many(options: Mapping[str, Any]) -> Response:
-    """Hand finished tasks that the filters find in again, each after those it depends on; without ?state= those failed"""
+    """Hand finished tasks that the filters find in again, in their order; without ?state= those that failed"""
     demand_filter(options)
     states = {"state": ["failed"], **options}
     selection = selection_of(narrowed(states, FINAL), caller().owner_of_steerable)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Response, request
 
-from ..errors import BatchNotFound, NotFound, ValidationFailed
+from ..errors import BatchNotFound, Forgotten, NotFound, ValidationFailed
 from ..events import Accepted, Submit
 from ..journal import Reader
 from ..options import BATCH_OPTIONS, KEY, WAIT, named, read_options
@@ -45,10 +45,11 @@ _RAN = Answer(
 )
 def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
     """Run many tasks in parallel and wait for all; a JSON array, NDJSON, or {"tasks", "timeout", "max_parallel", …}"""
+    key = key_of(options, body)
     if isinstance(body, dict):
         options = {**options, **_batch_options(body)}
         body = body.get("tasks")
-    return _run(body, options, services())
+    return _run(body, options, key)
 
 
 @route(
@@ -64,14 +65,14 @@ def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
 )
 def get_run_tasks(options: Mapping[str, Any]) -> Response:
     """Run a configured batch, by default the one called default, and wait for it"""
-    at = services()
-    batches, name = at.config().batches, options.get("batch", "default")
+    batches, name = services().config().batches, options.get("batch", "default")
     if name not in batches:
         raise NotFound(f"no [batches.{name}] is configured{nearest(name, batches)}")
     batch = batches[name]
     configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) not in (None, ())}
     items = [dict(item.task) for item in batch.tasks for _ in range(item.count)]
-    return _run(items, {**configured, **options}, at)
+    # Asked again it is the same request, also where the batch has been configured anew.
+    return _run(items, {**configured, **options}, key_of(options, None))
 
 
 def _batch_options(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,8 @@ def _batch_options(body: Mapping[str, Any]) -> dict[str, Any]:
     return read_options(given, BATCH_OPTIONS)
 
 
-def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
+def _run(items: Any, options: Mapping[str, Any], key: tuple[str, str] | None) -> Response:
+    at = services()
     specs, after = specs_of(items, at.config())
     if not specs:
         return answer([])
@@ -93,16 +95,16 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
         batch=True,
         max_parallel=options.get("max_parallel"),
         fail_fast=options.get("fail_fast", False),
-        on_finish=demand_followers(options.get("on_finish", ())),
+        on_finish=followers(options.get("on_finish", ())),
         after=after,
-        key=key_of(options, items),
+        key=key,
     )
     place = take_place()
     try:
         synchronizer = released_by_disconnect(JobsSynchronizer())
         accepted = at.inbox.submit(submit, synchronizer)
         if accepted.replayed:
-            _catch_up(accepted, synchronizer, at.reader)
+            _catch_up(accepted, synchronizer, at)
     except BaseException:
         place.leave()
         raise
@@ -117,17 +119,21 @@ def _run(items: Any, options: Mapping[str, Any], at: Services) -> Response:
     return response
 
 
-def demand_followers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The handlers that are to follow a batch; raises UnknownHandler and HandlerForbidden, as for its tasks."""
+def followers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The handlers that are to follow a batch; raises UnknownHandler, or HandlerForbidden as for a task of theirs."""
     for name in names:
         caller().demand_handler(handler_of(name, services().config()))
     return names
 
 
-def _catch_up(accepted: Accepted, synchronizer: JobsSynchronizer, reader: Reader) -> None:
+def _catch_up(accepted: Accepted, synchronizer: JobsSynchronizer, at: Services) -> None:
     """Tell the synchronizer of tasks that were over before it began to wait."""
-    demand_remembered(accepted)
-    for record in reader.records(accepted.batch or 0):
+    try:
+        demand_remembered(accepted)
+    except Forgotten:
+        at.inbox.unwatch(synchronizer, accepted.task_ids)
+        raise
+    for record in at.reader.records(accepted.batch or 0):
         if record.task.state.final:
             synchronizer.finish(Finished(record.task, record.outcome))
 

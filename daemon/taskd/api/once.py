@@ -25,10 +25,13 @@ ONCE: Mapping[str, Option] = {"key": KEY, "join": JOIN}
 
 
 def key_of(options: Mapping[str, Any], body: object) -> tuple[str, str] | None:
-    """The request's idempotency key with the digest of all else that it says; None without one."""
+    """The request's idempotency key with the digest of all else that it says; None without one.
+
+    How long it waits is no part of that: whoever asks again may have less patience left.
+    """
     if "key" not in options:
         return None
-    query = sorted((name, value) for name, value in request.args.items() if name != "key")
+    query = sorted((name, value) for name, value in request.args.items() if name not in ("key", "wait"))
     said = dump_json([request.method, request.path, query, body])
     return options["key"], hashlib.sha256(said.encode()).hexdigest()
 
@@ -60,7 +63,8 @@ def places_of(items: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
 def _places(index: int, item: Mapping[str, Any], labels: Mapping[str, list[int]], count: int) -> list[int]:
     found: list[int] = []
     for place in item.get("after") or ():
-        known = labels.get(place) if isinstance(place, str) else [place] if place < count else None
+        # In JSON 1.0 is a whole number, too.
+        known = labels.get(place) if isinstance(place, str) else [int(place)] if place < count else None
         if known is None:
             raise ValidationFailed(
                 f'item {index}: "after" names {dump_json(place)}, which is no item; nothing was taken'

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from flask import Response
 
-from ..errors import BatchNotFound, Conflict, Forbidden, TaskNotFound
+from ..errors import BatchNotFound, Conflict, Forbidden, RequestError, TaskNotFound
 from ..events import PORTION, Action, Selection, Submit
 from ..inbox import Order
 from ..journal import Record
@@ -18,13 +18,13 @@ from ..shown import task_json
 from ..task import FINAL, Batch, Spec, State, Task
 from ..task import WAITING as WAITING_STATES
 from .access import Right, caller, submitter, visible_batch, visible_task
-from .batches import BATCH_HEADER, demand_followers
+from .batches import BATCH_HEADER, followers
 from .intake import NO_BODY, PAYLOAD, spec_of
 from .once import REPLAYED, key_of
 from .routes import Answer, route
 from .selecting import FILTERS, demand_filter, narrowed, selection_of
 from .services import services, watching
-from .tasks import INTAKE, WAITING, accepted_one, answer
+from .tasks import INTAKE, WAITING, accepted_one, answer, wait_for
 
 #: Seconds that a cancel waits for the end of what runs, unless the request says otherwise.
 _CANCEL_WAIT = 60.0
@@ -48,22 +48,24 @@ _COUNTED = {200: Answer("Steered", "How many let themselves be acted on, and how
 )
 def post_cancel(options: Mapping[str, Any], task_id: int) -> Response:
     """Cancel a task: one that waits at once, one that runs with SIGTERM and, after kill_after, SIGKILL"""
-    record = _steerable(task_id)
-    wait = options.get("wait", _CANCEL_WAIT)
-    if not wait or record.task.state is not State.RUNNING:
-        _order(Action.CANCEL, task_id)
+    state, wait = _steerable(task_id).task.state, options.get("wait", _CANCEL_WAIT)
+    if wait and state is State.RUNNING:
+        _cancel_running(task_id, wait)
     else:
-        with watching([task_id]) as synchronizer:
-            _order(Action.CANCEL, task_id)
-            if synchronizer is not None:
-                synchronizer.wait(wait)
-    return _shown(task_id)
-
-
-def _shown(task_id: int) -> Response:
+        _order(Action.CANCEL, task_id)
+        # Its turn may just have come.
+        if wait and not services().reader.record(task_id).task.state.final:
+            wait_for(task_id, wait)
     record = services().reader.record(task_id)
-    over = record.task.state.final or not record.task.cancelling
-    return answer(task_json(record.task, record.outcome), 200 if over else 202)
+    return answer(task_json(record.task, record.outcome), 200 if record.task.state.final else 202)
+
+
+def _cancel_running(task_id: int, wait: float) -> None:
+    # In this order: who finds no place to wait has cancelled nothing.
+    with watching([task_id]) as synchronizer:
+        _order(Action.CANCEL, task_id)
+        if synchronizer is not None:
+            synchronizer.wait(wait)
 
 
 @route("POST /tasks/<id:task_id>/hold", right=Right.SUBMIT, answers={200: "Task"}, problems=_ONE)
@@ -113,7 +115,11 @@ def _order(action: Action, task_id: int, priority: int = 0) -> Response:
     order = services().inbox.order(Order(action, Selection(ids=[task_id]), priority))
     if order.unwilling:
         state = order.unwilling[0].state
-        raise Conflict(f"task {task_id} is {state}, which does not allow to {action} it", state=str(state))
+        if action is Action.DELETE and state.final:
+            detail = f"task {task_id} is {state}, and needed until its batch, or what depends on it, has gone on"
+        else:
+            detail = f"task {task_id} is {state}, which does not allow to {action} it"
+        raise Conflict(detail, state=str(state))
     if not order.tasks:
         raise TaskNotFound(f"there is no task {task_id} any more")
     return answer(task_json(order.tasks[0], None))
@@ -231,15 +237,42 @@ def _again(task: Task, payload: Any = NO_BODY) -> Spec:
     problems=INTAKE,
 )
 def post_retry_many(options: Mapping[str, Any]) -> Response:
-    """Hand finished tasks that the filters find in again; without ?state= those that failed"""
+    """Hand finished tasks that the filters find in again, in their order; without ?state= those that failed"""
     demand_filter(options)
     states = {"state": ["failed"], **options}
     selection = selection_of(narrowed(states, FINAL), caller().owner_of_steerable)
-    ids: list[int] = []
+    new: dict[int, int] = {}
     # Those to come are newer than any that is found.
     for tasks in _pages(selection) if selection.states else ():
-        ids += services().inbox.submit(Submit(None, [_again(task) for task in tasks], submitter())).task_ids
-    return answer({"success": "OK", "ids": ids}, 202)
+        _retry_page(tasks, new)
+    return answer({"success": "OK", "ids": list(new.values())}, 202)
+
+
+def _retry_page(tasks: Sequence[Task], new: dict[int, int]) -> None:
+    """Hand tasks in again; `new` says as which tasks, of earlier pages too."""
+    specs, after = _all_again(tasks)
+    needs = [tuple(new[other] for other in _needs(task) if other in new) for task in tasks]
+    specs = [replace(spec, depends_on=depends_on) for spec, depends_on in zip(specs, needs, strict=True)]
+    try:
+        accepted = services().inbox.submit(Submit(None, specs, submitter(), after=after))
+    except RequestError as error:
+        if not new:
+            raise
+        ids = list(new.values())
+        raise type(error)(f"{len(ids)} are handed in again, and no more: {error.detail}", ids=ids) from error
+    new.update(zip((task.id for task in tasks), accepted.task_ids, strict=True))
+
+
+def _all_again(tasks: Sequence[Task]) -> tuple[list[Spec], list[tuple[int, ...]]]:
+    """Their specs, and for each the indexes of those that it comes after again."""
+    places = {task.id: index for index, task in enumerate(tasks)}
+    after = [tuple(places[other] for other in _needs(task) if other in places) for task in tasks]
+    return [_again(task) for task in tasks], after if any(after) else []
+
+
+def _needs(task: Task) -> Sequence[int]:
+    """The tasks that must have succeeded before it: an occurrence waits for the one before, and needs none."""
+    return task.spec.depends_on if task.spec.schedule is None else ()
 
 
 def _pages(selection: Selection) -> Iterator[list[Task]]:
@@ -258,20 +291,22 @@ def _pages(selection: Selection) -> Iterator[list[Task]]:
     problems=(BatchNotFound, Conflict, *INTAKE),
 )
 def post_retry_batch(_: Mapping[str, Any], batch_id: int) -> Response:
-    """Hand what failed or was cancelled of a batch in again, as a new batch with the same limits"""
+    """Hand what failed or was cancelled of a batch in again, as a new batch with the same limits and order"""
     batch = _steerable_batch(batch_id)
     over = (State.FAILED, State.CANCELLED)
     tasks = [record.task for record in services().reader.records(batch_id) if record.task.state in over]
     if not tasks:
         raise Conflict(f"nothing of batch {batch_id} has failed or been cancelled")
+    specs, after = _all_again(tasks)
     submit = Submit(
         None,
-        [_again(task) for task in tasks],
+        specs,
         submitter(),
         batch=True,
         max_parallel=batch.max_parallel,
         fail_fast=batch.fail_fast,
-        on_finish=demand_followers(batch.on_finish),
+        on_finish=followers(batch.on_finish),
+        after=after,
     )
     accepted = services().inbox.submit(submit)
     headers = {BATCH_HEADER: str(accepted.batch)}

@@ -83,11 +83,20 @@ def post_task(options: Mapping[str, Any], payload: Any) -> Response:
     with take_place():
         synchronizer = released_by_disconnect(JobsSynchronizer())
         accepted = at.inbox.submit(submit, synchronizer)
-        # One that was there before may be over already, which nobody tells the synchronizer.
-        over = not accepted.tasks and record_of(accepted).task.state.final
-        if not over and not synchronizer.wait(options["wait"]):
-            at.inbox.unwatch(synchronizer, accepted.task_ids)
+        _wait_for_accepted(accepted, synchronizer, options["wait"])
         return _show(at.reader.record(accepted.task_ids[0]), accepted)
+
+
+def _wait_for_accepted(accepted: Accepted, synchronizer: JobsSynchronizer, seconds: float) -> None:
+    over = False
+    try:
+        # One that was there before may be over already, which nobody tells the synchronizer.
+        if accepted.tasks or not record_of(accepted).task.state.final:
+            over = synchronizer.wait(seconds)
+    finally:
+        # Who has been told of all is forgotten already.
+        if not over:
+            services().inbox.unwatch(synchronizer, accepted.task_ids)
 
 
 def accepted_one(accepted: Accepted) -> Response:
@@ -143,12 +152,13 @@ def get_task(options: Mapping[str, Any], task_id: int) -> Response:
     wait = options.get("wait")
     record = visible_task(task_id)
     if wait and not record.task.state.final:
-        _wait_for(task_id, wait)
+        wait_for(task_id, wait)
         record = at.reader.record(task_id)
     return answer({**task_json(record.task, record.outcome), "attempts": attempts_json(at.reader.attempts(task_id))})
 
 
-def _wait_for(task_id: int, seconds: float) -> None:
+def wait_for(task_id: int, seconds: float) -> None:
+    """Wait for the end of a task, which may have come; raises TooManyWaiters."""
     with watching([task_id]) as synchronizer:
         if synchronizer is not None and not services().reader.record(task_id).task.state.final:
             synchronizer.wait(seconds)

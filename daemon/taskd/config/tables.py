@@ -261,6 +261,7 @@ class Config:
             expires=None if schedule.expires is None else moment + round(schedule.expires * MICROSECONDS),
             fixed_start=True,
             fixed_expiry=True,
+            unique=handler.unique,
             schedule=name,
         )
 

@@ -55,16 +55,23 @@ def twins(event: Submit, turn: Turn) -> dict[int, int]:
 def _twin(event: Submit, index: int, spec: Spec, turn: Turn) -> int | None:
     if not spec.unique:
         return None
-    payload = spec.payload if spec.unique == "payload" else None
-    return turn.twins.get((spec.handler, payload), event.known.twins.get(index))
+    return turn.twins.get(_likeness(spec), event.known.twins.get(index))
+
+
+def taken(spec: Spec, turn: Turn) -> bool:
+    """Whether a task that was accepted in this very turn leaves no place for this one."""
+    return bool(spec.unique) and _likeness(spec) in turn.twins
+
+
+def _likeness(spec: Spec) -> tuple[str, str | None]:
+    return spec.handler, spec.payload if spec.unique == "payload" else None
 
 
 def siblings(event: Submit) -> int | None:
     """The index of a spec that has a twin within its own request; None where each is the only one."""
     seen: set[tuple[str, str | None]] = set()
     for index, spec in enumerate(event.specs if event.asks else ()):
-        payload = spec.payload if spec.unique == "payload" else None
-        if spec.unique and (spec.handler, payload) in seen:
+        if spec.unique and _likeness(spec) in seen:
             return index
         seen |= {(spec.handler, None), (spec.handler, spec.payload)}
     return None

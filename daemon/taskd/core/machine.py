@@ -124,9 +124,9 @@ class Core(Steering):
     def _occur(self, event: Occurrences, turn: Turn) -> None:
         live = [task for task in map(turn.current, event.live) if not task.state.final]
         turn.schedules[event.schedule.name] = event.schedule
-        specs = event.specs
+        specs = [spec for spec in event.specs if not intake.taken(spec, turn)]
         if event.overlap == "skip":
-            specs = () if live else specs[:1]
+            specs = [] if live else specs[:1]
         elif event.overlap == "cancel":
             for task in live:
                 self._cancel(task, turn)

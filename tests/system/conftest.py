@@ -34,15 +34,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def deb(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, alone in the folder that every box sees as /dist."""
-    return package.build(source, tmp_path_factory.mktemp("dist"))
+    """The package, in the folder that every box sees as /dist: one that several sessions share, or its own."""
+    shared = os.environ.get("TASKD_TESTS_DIST")
+    dist = Path(shared) if shared else tmp_path_factory.mktemp("dist")
+    return package.build_once(source, dist, package.changelog_version())
 
 
 @pytest.fixture(scope="session")
 def newer_deb(source: Path, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a newer version, beside the package, to upgrade to."""
     newer = f"{package.changelog_version()}+next"
-    return package.build(package.checkout(tmp_path_factory.mktemp("newer") / "checkout", source, newer), deb.parent)
+    copy = package.checkout(tmp_path_factory.mktemp("newer") / "checkout", source, newer)
+    return package.build_once(copy, deb.parent, newer)
 
 
 @pytest.fixture(scope="session", params=RELEASES)

@@ -10,6 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .tree import locked
+
 TOP = Path(__file__).resolve().parents[2]
 PARTS = ("daemon", "packaging", "taskd.service", "pyproject.toml", "README.md", "LICENSE")
 
@@ -20,6 +22,13 @@ def build(top: Path, output: Path) -> Path:
     result = subprocess.run([script, output], check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return Path(result.stdout.strip())
+
+
+def build_once(top: Path, output: Path, version: str) -> Path:
+    """The same, unless another session has built this version into that folder."""
+    with locked(output / "lock"):
+        built = output / f"taskd-runner_{version}_all.deb"
+        return built if built.exists() else build(top, output)
 
 
 def checkout(copy: Path, top: Path = TOP, version: str = "") -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,21 @@ def test_cannot_be_mistaken_for_the_other_taskd(deb: Path) -> None:
     assert package.control_field(deb, "Package") == "taskd-runner"
     assert package.control_field(deb, "Conflicts") == "taskd"
     assert package.control_field(deb, "Replaces") == package.control_field(deb, "Provides") == ""
+
+
+def test_depends_on_every_library(deb: Path) -> None:
+    """Installing brings along all that the Python package needs, and the time zones that Debian keeps apart."""
+    listed = tomllib.loads((package.TOP / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = {"python3-" + re.split("[<>=]", one)[0] for one in listed}
+    assert needed | {"tzdata"} <= set(re.split(r"[ ,]+", package.control_field(deb, "Depends")))
+
+
+def test_debians_own_test_passes(box: Box) -> None:
+    """What Debian's archive would run on the installed package, it would pass."""
+    try:
+        box.run("sh", "-s", stdin=(package.TOP / "packaging/debian/tests/smoke").read_text())
+    finally:
+        box.systemctl("start", "taskd")
 
 
 def test_lintian_finds_nothing(box: Box, deb: Path) -> None:

@@ -100,7 +100,7 @@ def test_stop_drains_past_its_timeout(busy: Box) -> None:
     busy.drop_in("short", "[Service]\nTimeoutStopSec=1s\n")
     busy.systemctl("restart", "taskd")
     try:
-        task = busy.ask("/task?handler=demo", {"step": 0.3})
+        task = busy.ask("/task?handler=demo", {"step": 0.2})
         eventually(lambda: busy.ask(f"/tasks/{task['id']}")["state"] == "running")
         busy.systemctl("stop", "taskd")
         assert busy.property("Result") == "success"

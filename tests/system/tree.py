@@ -33,7 +33,7 @@ def tree(release: str) -> Path:
     mirror = machine.mirror()
     key = hashlib.sha256("\n".join([*options, *mirror]).encode()).hexdigest()[:16]
     path = _cache() / f"{release}-{key}"
-    with _locked(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock")):
         if not path.exists():
             unfinished = path.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -49,7 +49,8 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Be the only one meanwhile, of all sessions that lock this file."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -122,6 +122,43 @@ def test_an_order_over_many_goes_in_portions(rig: Rig) -> None:
     assert rig.state(task.id) in ("cancelled", "scheduled")
 
 
+def test_orders_over_many_keep_a_turn_short(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a user gives at once, each turn deals with a portion of one; nobody's wait for another user's."""
+    mine, yours = Submitter(uid=1000), Submitter(uid=1001)
+    rig.submit(*[spec(not_before=LATER)] * (PORTION + 10), submitter=mine)
+    rig.submit(spec(not_before=LATER), submitter=yours)
+    looks: list[int | None] = []
+    select = rig.journal.select
+    monkeypatch.setattr(rig.journal, "select", lambda *args: (looks.append(args[0].owner), select(*args))[1])
+    orders = [Order(Action.HOLD, Selection(owner=uid)) for uid in (1000, 1000, 1000, 1001)]
+
+    def give() -> None:
+        for order in orders:
+            rig.inbox.put(order)
+
+    rig.inbox.call(give, PATIENCE)
+    for order in orders:
+        assert order.ticket.answer.get(timeout=PATIENCE) is order
+    assert looks == [1000, 1001, *[1000] * 5]
+    assert [(order.done, order.refused) for order in orders] == [(PORTION + 10, 0)] * 3 + [(1, 0)]
+
+
+def test_an_order_that_waits_for_its_turn_is_told_of_a_failed_commit(rig: Rig) -> None:
+    """It has not begun, and does not."""
+    rig.submit(spec(not_before=LATER))
+    orders = [Order(action, Selection()) for action in (Action.HOLD, Action.CANCEL)]
+
+    def give() -> None:
+        rig.journal.failures.append(disk_error())
+        for order in orders:
+            rig.inbox.put(order)
+
+    rig.inbox.call(give, PATIENCE)
+    for order in orders:
+        assert "nothing was taken" in order.ticket.answer.get(timeout=PATIENCE).detail
+    assert rig.state(1) == "scheduled"
+
+
 @pytest.mark.parametrize("count", [PORTION, 2 * PORTION])
 def test_an_order_over_exactly_a_portion_comes_to_its_end(rig: Rig, count: int) -> None:
     """The last look that finds nobody is the answer."""

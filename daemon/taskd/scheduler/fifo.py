@@ -195,8 +195,16 @@ class FifoScheduler(Scheduler):
                 events.append(replace(item, known=self._journal.known(item)))
             elif not callable(item):
                 events.append(item)
-        steps = [self._step(order) for order in self._orders]
-        return events + steps
+        return events + [self._step(order) for order in self._next_orders()]
+
+    def _next_orders(self) -> Sequence[Order]:
+        """Those over named tasks, and one over many of each user: so a turn stays short, and each user has a turn."""
+        named = [order for order in self._orders if order.selection.ids is not None]
+        first: dict[int | None, Order] = {}
+        for order in self._orders:
+            if order.selection.ids is None:
+                first.setdefault(order.selection.owner, order)
+        return [*named, *first.values()]
 
     def _step(self, order: Order) -> Steer:
         return Steer(order, order.action, self._journal.select(order.selection, order.after), order.priority)
@@ -275,8 +283,9 @@ class FifoScheduler(Scheduler):
 
     def _undo(self, error: CommitFailed, events: Sequence[Event]) -> None:
         draining = self._core.draining
-        self._orders = []
-        for event in events:
+        orders, self._orders = self._orders, []
+        # An order that had a turn is answered twice, which nobody reads.
+        for event in (*events, *orders):
             if ticket := ticket_of(event):
                 ticket.answer.put(refusal_of_disk(error, begun=begun(event)))
             elif isinstance(event, AttemptEnded | Configure | ClockSet | FloatingLoaded | Occurrences | SteerSchedule):

@@ -577,10 +577,10 @@ def test_a_closed_batch_has_nothing_held_back(core: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("overlap", "states"),
-    [("skip", []), ("queue", ["blocked", "blocked"]), ("cancel", ["running", "queued"])],
+    [("skip", []), ("queue", ["blocked", "blocked"]), ("cancel", ["running", "blocked"])],
 )
 def test_an_occurrence_meets_an_earlier_one(core: Desk, overlap: str, states: list[str]) -> None:
-    """With skip none is handed in beside a live one, with queue each waits for that, with cancel all are instead of it."""
+    """With skip none is handed in beside it, with queue they wait for it, with cancel they are there instead of it."""
     core.submit(spec(schedule="s"))
     state = ScheduleState("s", START)
     pair = [spec(schedule="s")] * 2

@@ -218,10 +218,10 @@ def test_a_draining_queue_takes_nothing(core: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("overlap", "states"),
-    [("skip", []), ("queue", ["blocked", "blocked"]), ("cancel", ["running", "queued"])],
+    [("skip", []), ("queue", ["blocked", "blocked"]), ("cancel", ["running", "blocked"])],
 )
 def test_an_occurrence_meets_an_earlier_one(core: Desk, overlap: str, states: list[str]) -> None:
-    """With skip none is handed in beside a live one, with queue each waits for it, with cancel all replace it."""
+    """With skip none is handed in beside it, with queue they wait for it, with cancel they are there instead of it."""
     core.submit(spec(schedule="s"))
     state = ScheduleState("s", START)
     pair = [spec(schedule="s")] * 2

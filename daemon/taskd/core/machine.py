@@ -125,18 +125,18 @@ class Core(Steering):
         live = [task for task in map(turn.current, event.live) if not task.state.final]
         turn.schedules[event.schedule.name] = event.schedule
         specs = [spec for spec in event.specs if not intake.taken(spec, turn)]
-        if event.overlap == "skip":
-            specs = [] if live else specs[:1]
+        if event.overlap == "skip" and live:
+            specs = []
         elif event.overlap == "cancel":
             for task in live:
                 self._cancel(task, turn)
-        # One that is queued waits for the end of the one before, whatever that comes to.
+        # Whatever that comes to. Of several that were missed each waits for the end of the one before as well.
         before = live[-1].id if live and event.overlap == "queue" else None
         for spec in specs:
             task_id = self._number("task")
             waits = replace(spec, depends_on=(before,)) if before is not None else spec
             self._accept(task_id, waits, event.submitter, None, turn)
-            before = task_id if event.overlap == "queue" else None
+            before = task_id
 
     def _steer_schedule(self, event: SteerSchedule, turn: Turn) -> None:
         turn.schedules[event.schedule.name] = event.schedule

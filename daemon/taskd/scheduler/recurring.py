@@ -66,7 +66,7 @@ class Recurring:
         yield Occurrences(self._states[name], self._free(specs, live), self._by, schedule.overlap, live)
 
     def _free(self, specs: Sequence[Spec], live: Sequence[Task]) -> Sequence[Spec]:
-        """Those that `unique` allows beside others' tasks; beside its own `live` ones the overlap decides."""
+        """Those that `unique` allows beside others' tasks; beside its own, the `live` ones, overlap decides."""
         if not any(spec.unique for spec in specs):
             return specs
         own, twins = {task.id for task in live}, self._journal.known(Submit(None, specs)).twins

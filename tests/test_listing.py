@@ -242,7 +242,9 @@ def test_an_attempt_tells_what_it_used(tmp_path: Path) -> None:
         attempts = {name: taskd.task(task_id, 30)["attempts"][0] for name, task_id in started.items()}
     for name in ("burn", "function"):
         assert attempts[name]["cpu_seconds"] > 0.03
-        assert attempts[name]["max_rss"] > 50_000
+    assert attempts["function"]["max_rss"] > 50_000
+    # The daemon carries on the peak of whoever started it, here of pytest: what is smaller is not known.
+    assert attempts["burn"]["max_rss"] is None or attempts["burn"]["max_rss"] > 50_000
     assert attempts["idle"]["cpu_seconds"] < attempts["burn"]["cpu_seconds"]
     assert (attempts["struck"]["signal"], attempts["struck"]["error"]["reason"]) == (9, "signal")
 

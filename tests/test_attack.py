@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from desk import Desk
+from fakes import START, spec
 from helpers import eventually
 from process import Taskd
+from taskd.events import Occurrences, ScheduleState, SteerSchedule
+from taskd.task import Submitter
 
 HANDLERS = """
 [handlers.false]
@@ -92,3 +96,12 @@ def test_nice_elsewhere(tmp_path: Path, config: str) -> None:
     """A handler's own PATH does not hide what keeps its limits."""
     with Taskd(tmp_path, config) as taskd:
         assert taskd.task(taskd.submit("nice"), 5)["error"] is None
+
+
+def test_pause_when_due() -> None:
+    """A schedule that is paused in the very moment in which it is due is paused, and hands nothing in any more."""
+    desk = Desk()
+    paused = ScheduleState("s", START, paused=True)
+    due = Occurrences(ScheduleState("s", START + 1), [spec(schedule="s")], Submitter())
+    turn = desk.turn(SteerSchedule("request", paused), due)
+    assert (turn.schedules, desk.tasks) == ({"s": paused}, {})

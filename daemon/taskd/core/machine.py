@@ -122,6 +122,9 @@ class Core(Steering):
         turn.effects.append(Done(event.request))
 
     def _occur(self, event: Occurrences, turn: Turn) -> None:
+        # Whose pause came in with it has been told that there is none any more.
+        if (steered := turn.schedules.get(event.schedule.name)) and steered.paused:
+            return
         live = [task for task in map(turn.current, event.live) if not task.state.final]
         turn.schedules[event.schedule.name] = event.schedule
         specs = [spec for spec in event.specs if not intake.taken(spec, turn)]

@@ -242,7 +242,7 @@ def test_a_queued_occurrence_starts_whatever_became_of_the_one_before(core: Desk
 
 
 def test_an_occurrence_after_the_last_is_handed_in(core: Desk) -> None:
-    """Also when that has ended in this very turn; several times that were missed come one after the other."""
+    """Also when that has ended in this very turn; of several times that were missed each waits for the one before."""
     core.submit(spec(schedule="s"))
     event = Occurrences(ScheduleState("s", START), [spec(schedule="s")] * 3, Submitter(), "skip", [core.tasks[1]])
     core.turn(AttemptEnded(1, 1, SUCCESS), event)

@@ -217,9 +217,16 @@ class Event(View):
     handler: str | None
     queue: str | None
     batch: int | None
+    label: str | None
+    schedule: str | None
     attempt: int | None
     #: Of a failure: one of `taskd.task.Reason`.
     reason: str | None
+
+    @property
+    def uid(self) -> int | None:
+        """Who handed the task in."""
+        return self.raw.get("submitted_by")
 
 
 _TIMES = ("submitted_at", "not_before", "expires", "started_at", "finished_at", "at")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from desk import Desk
-from fakes import START, spec
+from fakes import FAILURE, START, SUCCESS, Site, config, spec
 from helpers import eventually
 from process import Taskd
 from taskd.events import Occurrences, ScheduleState, SteerSchedule
@@ -38,7 +40,7 @@ def false(raw):
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> str:
+def handlers(tmp_path: Path) -> str:
     """Handlers to attack with."""
     (tmp_path / "attack_handlers.py").write_text(SOURCE)
     return HANDLERS.format(tmp_path)
@@ -57,9 +59,9 @@ def config(tmp_path: Path) -> str:
         "[" * 100_000,
     ],
 )
-def test_false_answer(tmp_path: Path, config: str, raw: str) -> None:
+def test_false_answer(tmp_path: Path, handlers: str, raw: str) -> None:
     """A worker that answers nonsense fails its own task, and the daemon starts again with the journal sound."""
-    with Taskd(tmp_path, config) as taskd:
+    with Taskd(tmp_path, handlers) as taskd:
         task = taskd.submit("false", raw)
         assert taskd.task(task, 5)["state"] == "failed"
         taskd.kill()
@@ -92,9 +94,9 @@ def test_signal_while_starting(tmp_path: Path) -> None:
         taskd.close()
 
 
-def test_nice_elsewhere(tmp_path: Path, config: str) -> None:
+def test_nice_elsewhere(tmp_path: Path, handlers: str) -> None:
     """A handler's own PATH does not hide what keeps its limits."""
-    with Taskd(tmp_path, config) as taskd:
+    with Taskd(tmp_path, handlers) as taskd:
         assert taskd.task(taskd.submit("nice"), 5)["error"] is None
 
 
@@ -105,3 +107,40 @@ def test_pause_when_due() -> None:
     due = Occurrences(ScheduleState("s", START + 1), [spec(schedule="s")], Submitter())
     turn = desk.turn(SteerSchedule("request", paused), due)
     assert (turn.schedules, desk.tasks) == ({"s": paused}, {})
+
+
+@pytest.fixture
+def long_site(sites: Callable[..., Site]) -> Site:
+    """A daemon whose tasks all print much."""
+    site = sites(config())
+    site.rig.executor.answer = lambda _: replace(SUCCESS, stdout=b"x" * 3_000_000)
+    return site
+
+
+def test_long_listing(long_site: Site) -> None:
+    """A page of tasks that print much has fewer than were asked for, and its cursor leads on to the rest."""
+    ids = [task["id"] for task in long_site.post("/run-tasks", [{}] * 5).get_json()]
+    pages, cursor = [], ""
+    while cursor is not None:
+        answer = long_site.get(f"/tasks?limit=1000{cursor and f'&cursor={cursor}'}").get_json()
+        pages.append([task["id"] for task in answer["tasks"]])
+        cursor = answer["cursor"]
+    assert pages == [ids[4:2:-1], ids[2:0:-1], ids[:1]]
+
+
+def test_long_batch(long_site: Site) -> None:
+    """A batch whose tasks print much is sent as it is read, and is whole JSON."""
+    ids = [task["id"] for task in long_site.post("/run-tasks", [{}] * 5).get_json()]
+    pieces = list(long_site.get("/batches/1", buffered=False).response)
+    assert max(map(len, pieces)) < 2 * 3_000_000
+    assert [task["id"] for task in long_site.get("/batches/1").get_json()["tasks"]] == ids
+
+
+def test_long_attempts(long_site: Site) -> None:
+    """So is a task that has been tried often."""
+    long_site.rig.executor.answer = lambda _: replace(FAILURE, stdout=b"x" * 3_000_000)
+    task = long_site.post("/task?retries=4&backoff=0&wait=60").get_json()["id"]
+    shown = long_site.get(f"/tasks/{task}").get_json()
+    assert [(each["number"], len(each["output"]["stdout"])) for each in shown["attempts"]] == [
+        (number, 3_000_000) for number in range(1, 6)
+    ]

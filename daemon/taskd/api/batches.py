@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from .intake import BATCH, JSON, NDJSON, handler_of, specs_of
 from .once import REPLAYED, demand_remembered, key_of
 from .routes import Answer, route
 from .services import Services, released_by_disconnect, services, take_place, watching
-from .tasks import INTAKE, WAITING, answer
+from .tasks import INTAKE, WAITING, answer, answer_with_list
 
 #: The header that names the batch, sent before anything is waited for.
 BATCH_HEADER = "Taskd-Batch"
@@ -133,7 +132,7 @@ def _catch_up(accepted: Accepted, synchronizer: JobsSynchronizer, at: Services) 
     except Forgotten:
         at.inbox.unwatch(synchronizer, accepted.task_ids)
         raise
-    for record in at.reader.records(accepted.batch or 0):
+    for record in itertools.chain.from_iterable(at.reader.pages_of_records(accepted.batch or 0)):
         if record.task.state.final:
             synchronizer.finish(Finished(record.task, record.outcome))
 
@@ -200,10 +199,11 @@ def get_batch(options: Mapping[str, Any], batch_id: int) -> Response:
     batch, wait = visible_batch(batch_id), options.get("wait")
     if wait and (unfinished := at.reader.unfinished(batch_id)):
         _wait_for(batch_id, unfinished, wait)
-    records = at.reader.records(batch_id)
-    counts = Counter(record.task.state.value for record in records)
-    tasks = [task_json(record.task, record.outcome) for record in records]
-    return answer({**batch_json(batch, counts), "tasks": tasks})
+    # The counts first: a batch that is said to be finished has no task that is not.
+    shown = batch_json(batch, at.reader.states_of(batch_id))
+    pages = at.reader.pages_of_records(batch_id)
+    tasks = ([task_json(record.task, record.outcome) for record in page] for page in pages)
+    return answer_with_list(shown, "tasks", tasks)
 
 
 def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response
 
+from ..journal import PAGE_SIZE
 from ..shown import batch_json, task_json
 from .access import Right, caller
 from .routes import route
@@ -27,7 +28,10 @@ def get_tasks(options: Mapping[str, Any]) -> Response:
     records = services().reader.listing(selection_of(options, caller().owner_of_visible), below, limit)
     fields = options.get("fields")
     shown = [_only(fields, task_json(record.task, record.outcome)) for record in records]
-    return answer({"tasks": shown, "cursor": cursor_after([record.task.id for record in records], limit)})
+    # A page of long tasks is over sooner.
+    whole = len(records) == limit or sum(record.size for record in records) >= PAGE_SIZE
+    ids = [record.task.id for record in records]
+    return answer({"tasks": shown, "cursor": cursor_after(ids, len(ids) if whole else limit)})
 
 
 def _only(fields: tuple[str, ...] | None, shown: dict[str, Any]) -> dict[str, Any]:

@@ -294,7 +294,8 @@ def post_retry_batch(_: Mapping[str, Any], batch_id: int) -> Response:
     """Hand what failed or was cancelled of a batch in again, as a new batch with the same limits and order"""
     batch = _steerable_batch(batch_id)
     over = (State.FAILED, State.CANCELLED)
-    tasks = [record.task for record in services().reader.records(batch_id) if record.task.state in over]
+    pages = services().reader.pages_of_records(batch_id)
+    tasks = [record.task for page in pages for record in page if record.task.state in over]
     if not tasks:
         raise Conflict(f"nothing of batch {batch_id} has failed or been cancelled")
     specs, after = _all_again(tasks)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Response
@@ -58,6 +59,24 @@ WAITING: tuple[type[RequestError], ...] = (TooManyWaiters, NotReady)
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
     """Answer JSON, with a newline for the terminal."""
     return Response(dump_json(value) + "\n", status, headers, content_type="application/json")
+
+
+def answer_with_list(value: Mapping[str, Any], name: str, pages: Iterator[list[dict[str, Any]]]) -> Response:
+    """Answer JSON with a list as one more field: at once, and if it is longer than a page, as it is read."""
+    first, second = next(pages, []), next(pages, None)
+    if second is None:
+        return answer({**value, name: first})
+    pieces = _pieces(dump_json(value), name, itertools.chain((first, second), pages))
+    return Response(pieces, content_type="application/json")
+
+
+def _pieces(value: str, name: str, pages: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
+    yield f'{value.removesuffix("}")},"{name}":'
+    separator = "["
+    for item in itertools.chain.from_iterable(pages):
+        yield separator + dump_json(item)
+        separator = ","
+    yield "]}\n"
 
 
 @route(
@@ -154,7 +173,8 @@ def get_task(options: Mapping[str, Any], task_id: int) -> Response:
     if wait and not record.task.state.final:
         wait_for(task_id, wait)
         record = at.reader.record(task_id)
-    return answer({**task_json(record.task, record.outcome), "attempts": attempts_json(at.reader.attempts(task_id))})
+    attempts = map(attempts_json, at.reader.pages_of_attempts(task_id))
+    return answer_with_list(task_json(record.task, record.outcome), "attempts", attempts)
 
 
 def wait_for(task_id: int, seconds: float) -> None:

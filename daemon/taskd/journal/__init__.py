@@ -7,7 +7,18 @@ cannot write; `check` verifies. A method returns when what it wrote is on the di
 from .backup import backup
 from .check import check
 from .files import JOURNAL_FILE, claim
-from .reader import Reader, Record
+from .reader import PAGE_SIZE, Reader, Record
 from .writer import CommitFailed, Journal, Retention
 
-__all__ = ["JOURNAL_FILE", "CommitFailed", "Journal", "Reader", "Record", "Retention", "backup", "check", "claim"]
+__all__ = [
+    "JOURNAL_FILE",
+    "PAGE_SIZE",
+    "CommitFailed",
+    "Journal",
+    "Reader",
+    "Record",
+    "Retention",
+    "backup",
+    "check",
+    "claim",
+]

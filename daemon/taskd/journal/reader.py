@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BatchNotFound, TaskNotFound
 from ..events import Change, QueueState, ScheduleState, Selection
@@ -28,7 +28,7 @@ _RECORD = (
     f"SELECT {_TASK_COLUMNS}, {_ATTEMPT_COLUMNS} FROM tasks AS t"  # noqa: S608 - our own columns
     " LEFT JOIN attempts AS a ON a.task_id = t.id AND a.number = t.attempt "
 )
-_ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? ORDER BY number"  # noqa: S608
+_ATTEMPTS = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND number > ? ORDER BY number"  # noqa: S608
 _ATTEMPT = f"SELECT {rows.ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND number = ?"  # noqa: S608
 _BATCH = f"SELECT {rows.BATCH_COLUMNS} FROM batches WHERE id = ?"  # noqa: S608
 
@@ -48,6 +48,10 @@ _UNFINISHED = "SELECT id FROM tasks WHERE batch = ? AND finished_at IS NULL ORDE
 
 #: Connections that are kept open between calls.
 _POOL = 8
+#: Characters and bytes of payloads, results and output after which a page ends: one holds a page in memory.
+PAGE_SIZE = 4 * 1024 * 1024
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class Record:
 
     task: Task
     outcome: Outcome | None
+
+    @property
+    def size(self) -> int:
+        """Characters and bytes of what may be long."""
+        return len(self.task.spec.payload) + _size(self.outcome)
 
 
 class Reader:
@@ -73,10 +82,17 @@ class Reader:
             raise TaskNotFound(f"there is no task {task_id}; finished tasks are forgotten after limits.keep_finished")
         return _record(row)
 
-    def attempts(self, task_id: int) -> Sequence[Attempt]:
-        """The attempts of a task that have ended, the first one first."""
-        with self._cursor(_ATTEMPTS, task_id) as cursor:
-            return [rows.attempt_of(row) for row in cursor]
+    def attempts(self, task_id: int, after: int = 0) -> list[Attempt]:
+        """The attempts of a task that have ended, from the one behind number `after` on; of much a page."""
+        with self._cursor(_ATTEMPTS, task_id, after) as cursor:
+            return _page(map(rows.attempt_of, cursor), lambda attempt: _size(attempt.outcome))
+
+    def pages_of_attempts(self, task_id: int) -> Iterator[list[Attempt]]:
+        """All of them, a page at a time."""
+        after = 0
+        while page := self.attempts(task_id, after):
+            yield page
+            after = page[-1].number
 
     def attempt(self, task_id: int, number: int) -> Attempt | None:
         """One attempt of a task; None unless it has ended."""
@@ -97,17 +113,24 @@ class Reader:
         with self._cursor(_UNFINISHED, batch_id) as cursor:
             return [task_id for (task_id,) in cursor]
 
-    def records(self, batch_id: int) -> list[Record]:
-        """The tasks of a batch, in the order of their submission."""
-        with self._cursor(_RECORD + "WHERE t.batch = ? ORDER BY t.id", batch_id) as cursor:
-            return [_record(row) for row in cursor]
+    def records(self, batch_id: int, after: int = 0) -> list[Record]:
+        """The tasks of a batch, in the order of their submission, from the one behind id `after` on; of much a page."""
+        with self._cursor(_RECORD + "WHERE t.batch = ? AND t.id > ? ORDER BY t.id", batch_id, after) as cursor:
+            return _page(map(_record, cursor), lambda record: record.size)
+
+    def pages_of_records(self, batch_id: int) -> Iterator[list[Record]]:
+        """All of them, a page at a time."""
+        after = 0
+        while page := self.records(batch_id, after):
+            yield page
+            after = page[-1].task.id
 
     def listing(self, selection: Selection, below: int, limit: int) -> list[Record]:
-        """Up to `limit` tasks with ids smaller than `below`, the newest first."""
+        """Up to `limit` tasks with ids smaller than `below`, the newest first; of much a page."""
         # The ids first: what is joined to them is then no more than what is shown.
         sql, values = ids(selection, below, limit, newest=True)
         with self._cursor(_RECORD + f"WHERE t.id IN ({sql}) ORDER BY t.id DESC", *values) as cursor:
-            return [_record(row) for row in cursor]
+            return _page(map(_record, cursor), lambda record: record.size)
 
     def batches(self, owner: int | None, below: int, limit: int) -> list[tuple[Batch, dict[str, int]]]:
         """Up to `limit` batches, the newest first, each with its tasks counted by state; `owner` None is anybody's."""
@@ -189,6 +212,25 @@ class Reader:
                 self._idle.put_nowait(connection)
             except queue.Full:
                 connection.close()
+
+
+def _page(found: Iterable[T], size: Callable[[T], int]) -> list[T]:
+    """The first of what is found, as much as may be held in memory; all of it, as a rule."""
+    page: list[T] = []
+    room = PAGE_SIZE
+    for each in found:
+        page.append(each)
+        room -= size(each)
+        if room <= 0:
+            break
+    return page
+
+
+def _size(outcome: Outcome | None) -> int:
+    if outcome is None:
+        return 0
+    texts = (outcome.result, outcome.message, outcome.traceback)
+    return sum(len(text) for text in texts if text) + len(outcome.stdout) + len(outcome.stderr)
 
 
 def _record(row: rows.Row) -> Record:

@@ -12,7 +12,7 @@ from ..errors import ScheduleNotFound
 from ..events import ScheduleState, Submit
 from ..values import format_time, nearest
 from ..zones import zone_name
-from .access import Right, submitter
+from .access import Right, caller, submitter
 from .once import REPLAYED
 from .routes import Answer, route
 from .services import services
@@ -87,7 +87,8 @@ def _shown(name: str, state: ScheduleState | None) -> dict[str, Any]:
         "every": schedule.every,
         "timezone": zone_name(schedule.timezone or config.zone) if schedule.cron else None,
         "handler": schedule.handler or config.daemon.default_handler,
-        "payload": schedule.payload,
+        # It is the payload of tasks that are the daemon's own.
+        "payload": schedule.payload if Right.READ in caller().rights else None,
         "jitter": schedule.jitter,
         "catch_up": schedule.catch_up,
         "overlap": schedule.overlap,

@@ -128,7 +128,7 @@ SCHEDULE = {
     "every": maybe(SECONDS),
     "timezone": maybe(TEXT),
     "handler": TEXT,
-    "payload": ANY,
+    "payload": _said("what it runs with; null for who may not see everyone's tasks", ANY),
     "jitter": SECONDS,
     "catch_up": word("one", "all", "none"),
     "overlap": word("skip", "queue", "cancel"),

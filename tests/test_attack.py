@@ -13,6 +13,7 @@ from desk import Desk
 from fakes import FAILURE, START, SUCCESS, Site, config, spec
 from helpers import eventually
 from process import Taskd
+from taskd.config import Access, Schedule
 from taskd.events import Occurrences, ScheduleState, SteerSchedule
 from taskd.task import Submitter
 
@@ -144,3 +145,12 @@ def test_long_attempts(long_site: Site) -> None:
     assert [(each["number"], len(each["output"]["stdout"])) for each in shown["attempts"]] == [
         (number, 3_000_000) for number in range(1, 6)
     ]
+
+
+def test_schedules_payload(sites: Callable[..., Site]) -> None:
+    """What a schedule's tasks are handed is hidden from who may not see those tasks."""
+    access = Access(read=("1000",), submit=("1001",))
+    site = sites(config(access=access, schedules={"s": Schedule("s", every=3600.0, payload="secret")}))
+    for path in ("/schedules", "/schedules/s"):
+        shown = [site.get(path, environ_base={"taskd.peer": (1, uid, uid)}).get_data(True) for uid in (1000, 1001)]
+        assert ["secret" in text for text in shown] == [True, False]

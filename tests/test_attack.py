@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from desk import Desk
-from fakes import FAILURE, START, SUCCESS, Site, config, spec
+from fakes import FAILURE, START, SUCCESS, Site, config, problem, spec
 from helpers import eventually
 from process import Taskd
 from taskd.config import Access, Schedule
@@ -154,3 +154,15 @@ def test_schedules_payload(sites: Callable[..., Site]) -> None:
     for path in ("/schedules", "/schedules/s"):
         shown = [site.get(path, environ_base={"taskd.peer": (1, uid, uid)}).get_data(True) for uid in (1000, 1001)]
         assert ["secret" in text for text in shown] == [True, False]
+
+
+def test_millions_of_dependencies(sites: Callable[..., Site]) -> None:
+    """A short request cannot make more dependencies than can be written in a moment; thousands it can."""
+    site = sites(config())
+    many: list[dict[str, object]] = [{"label": "l", "delay": 3600}] * 200
+    last: dict[str, object] = {"after": ["l"]}
+    assert "20000" in problem(site.post("/tasks", many + [last] * 101), 422, "validation_failed")["detail"]
+    ids = site.post("/tasks", many + [last] * 100).get_json()["ids"]
+    waiting: list[dict[str, object]] = [{"depends_on": ids[:200]}]
+    assert "20000" in problem(site.post("/tasks", waiting * 101), 422, "validation_failed")["detail"]
+    assert site.rows() == 300

@@ -20,6 +20,8 @@ from .services import services
 
 #: The header of an answer that was given before.
 REPLAYED = "Idempotency-Replayed"
+#: What one request may have of each, in all: a label that thousands have, named by thousands, would make millions.
+_DEPENDENCIES = 20_000
 #: What a request that hands in can say about itself.
 ONCE: Mapping[str, Option] = {"key": KEY, "join": JOIN}
 
@@ -38,6 +40,7 @@ def key_of(options: Mapping[str, Any], body: object) -> tuple[str, str] | None:
 
 def demand_dependencies(specs: Sequence[Spec]) -> None:
     """Raise ValidationFailed where a spec depends on a task that is not there, or not the caller's to see."""
+    _demand_few("depends_on", sum(len(spec.depends_on) for spec in specs))
     wanted = list(dict.fromkeys(task_id for spec in specs for task_id in spec.depends_on))
     owner = caller().owner_of_visible
     if wanted and (missing := services().reader.missing(wanted, owner)):
@@ -51,13 +54,26 @@ def places_of(items: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
     for index, item in enumerate(items):
         if item.get("label") is not None:
             labels.setdefault(item["label"], []).append(index)
-    places = [tuple(_places(index, item, labels, len(items))) for index, item in enumerate(items)]
+    places: list[tuple[int, ...]] = []
+    count = 0
+    for index, item in enumerate(items):
+        places.append(tuple(_places(index, item, labels, len(items))))
+        count += len(places[-1])
+        _demand_few("after", count)
     try:
         TopologicalSorter(dict(enumerate(places))).prepare()
     except CycleError as error:
         cycle = " after ".join(f"item {index}" for index in reversed(error.args[1]))
         raise ValidationFailed(f'"after" goes round in a circle: {cycle}; nothing was taken') from error
     return places if any(places) else []
+
+
+def _demand_few(option: str, count: int) -> None:
+    if count > _DEPENDENCIES:
+        detail = (
+            f'"{option}" makes more than {_DEPENDENCIES} dependencies; put a task between that all of them wait for'
+        )
+        raise ValidationFailed(f"{detail}; nothing was taken")
 
 
 def _places(index: int, item: Mapping[str, Any], labels: Mapping[str, list[int]], count: int) -> list[int]:

@@ -58,7 +58,9 @@ def get_output(options: Mapping[str, Any], task_id: int) -> Response:
         stack.enter_context(take_place())
         request.environ.get("taskd.on_disconnect", lambda _: None)(output.close)
         there = output.look(task, number)
-        coming = output.coming(number, options.get("attempt"), known=there is not None)
+        # Of an attempt that had begun, the tail is what is wanted, however long it takes to find; of others all is new.
+        tail = options if task.attempt else {}
+        coming = output.coming(number, options.get("attempt"), lambda kept: _shown(kept, tail), known=there is not None)
         kept = there or Kept(number)
         flush = request.environ.get("taskd.flush", lambda: None)
         response = _response(kept, _flushed(flush, _shown(kept, options), coming))
@@ -131,8 +133,8 @@ class Output:
             return self._kept(number, ended.outcome)
         return self._live(number) if task.attempt == number else None
 
-    def coming(self, number: int, last: int | None, *, known: bool) -> Iterator[bytes]:
-        """What comes, from an attempt of which what there was may be `known`, to the last one."""
+    def coming(self, number: int, last: int | None, shown: Callable[[Kept], bytes], *, known: bool) -> Iterator[bytes]:
+        """What comes, from an attempt of which what there was may be `known`, else `shown`, to the last one."""
         # A finished task may be forgotten while it is shown.
         with suppress(TaskNotFound):
             if known:
@@ -141,7 +143,9 @@ class Output:
             while last is None or number <= last:
                 if (kept := self._wait(number)) is None:
                     return
-                yield kept.stdout + kept.stderr
+                # What is there when one begins to look: of a later attempt all is new.
+                yield kept.stdout + kept.stderr if known else shown(kept)
+                known = True
                 yield from self._rest()
                 number += 1
 

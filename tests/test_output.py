@@ -40,10 +40,12 @@ command = ["/usr/bin/yes", "{{line}}"]
 
 
 #: Prints a line for each that is let in.
+#: The gate is opened once, for both ways: opened anew it could meet the end of the last one who wrote.
 STEPS = """
+exec 3<>{directory}/gate
 echo first
 echo error >&2
-while read line < {directory}/gate; do
+while read line <&3; do
     echo "$line"
     test "$line" = end && exit 0
 done

@@ -62,11 +62,7 @@ def _route(environ: WSGIEnvironment) -> str:
 @route(
     "GET /metrics",
     right=Right.MEMBER,
-    answers={
-        200: Answer(
-            {"type": "string"}, "Prometheus' text format.", media_types=("text/plain", "application/openmetrics-text")
-        )
-    },
+    answers={200: Answer({"type": "string"}, "Prometheus' text format.", media_types=_TEXTS)},
 )
 def get_metrics(_: Mapping[str, Any]) -> Response:
     """Counts and times in Prometheus' text, or OpenMetrics' if Accept asks for it"""

@@ -229,9 +229,7 @@ def _shown() -> Mapping[str, Schema]:
         "AcceptedMany": shape({"success": OK, "ids": {"type": "array", "items": ID}}, "The ids in the tasks' order."),
         "TaskWithAttempts": shape({**TASK, "attempts": ref("[Attempt]")}),
         "Attempt": shape(ATTEMPT),
-        "TaskList": shape(
-            {"tasks": {"type": "array", "items": {"type": "object", "properties": TASK}}, "cursor": CURSOR}
-        ),
+        "TaskList": shape({"tasks": {"type": "array", "items": _SOME_OF_TASK}, "cursor": CURSOR}),
         "Batch": shape({**BATCH, "tasks": ref("[Task]")}),
         "BatchList": shape({"batches": {"type": "array", "items": shape(BATCH)}, "cursor": CURSOR}),
         "Steered": shape({"success": OK, "count": COUNT, "refused": COUNT}),

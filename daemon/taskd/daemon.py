@@ -23,7 +23,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack
 from pathlib import Path
 
-from .api import Services, WaitingRoom, create_app
+from .api import Express, Services, WaitingRoom, create_app
 from .config import Config
 from .errors import Draining, NotReady, StartError, TaskdError
 from .events import QueueState
@@ -153,7 +153,9 @@ class Daemon:
                 user_connections=limits.user_connections,
                 exempt_users=exempt,
             ),
+            Express(services),
         )
+        self._inbox.on_answers = self._server.flush
         self._server.start()
 
     def _sources(self, reader: Reader, room: WaitingRoom) -> Sources:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, cast
 
 from .errors import Draining, JournalUnavailable, NotReady, TaskdError
 from .events import (
@@ -41,12 +41,19 @@ log = logging.getLogger(__name__)
 ANSWER = 60.0
 
 
+class Reply(Protocol):
+    """Where the answer to a request goes."""
+
+    def put(self, answer: Any, /) -> None:
+        """The scheduler: answer, once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """A request: where its answer goes, and who waits for its tasks."""
 
-    #: Takes one thing, once. A queue, since handing over through a Future costs ten times as much.
-    answer: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    #: For one who waits a queue, since handing over through a Future costs ten times as much.
+    answer: Reply = field(default_factory=queue.SimpleQueue)
     synchronizer: JobsSynchronizer | None = None
 
 
@@ -85,6 +92,8 @@ class Inbox:
         self.waiters = Waiters()
         #: How far the changes have come.
         self.feed = Feed()
+        #: Called on the scheduler's thread when it has answered: once for many. Set before requests come.
+        self.on_answers: Callable[[], None] = lambda: None
 
     def submit(self, submit: Submit, synchronizer: JobsSynchronizer | None = None) -> Accepted:
         """Hand in tasks, and wait until they are on the disk; raises RequestError.
@@ -186,7 +195,7 @@ class Inbox:
 def _answer(ticket: Ticket) -> Any:
     """Wait for a request's answer; raises it where it is an error."""
     try:
-        answer = ticket.answer.get(timeout=ANSWER)
+        answer = cast("queue.SimpleQueue[Any]", ticket.answer).get(timeout=ANSWER)
     except queue.Empty as error:
         raise JournalUnavailable from error
     if isinstance(answer, TaskdError):

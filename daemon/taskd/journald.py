@@ -13,7 +13,8 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 SOCKET = "/run/systemd/journal/socket"
 
@@ -32,6 +33,14 @@ MESSAGE_IDS: Mapping[str, str] = {
 PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 
+class Entry(NamedTuple):
+    """One of several entries that a record stands for, in its `entries`."""
+
+    level: int
+    message: str | bytes
+    fields: Mapping[str, object]
+
+
 class JournaldHandler(logging.Handler):
     """Sends records to journald. A record's `fields` become fields, its `raw` bytes the message, as they are."""
 
@@ -44,15 +53,18 @@ class JournaldHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; never raises."""
         try:
-            entry = self._entry(record)
-            try:
-                self._socket.sendto(entry, self._address)
-            except OSError as error:
-                if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
-                    raise
-                self._send_file(entry)
+            for entry in self._entries(record):
+                self._send(entry)
         except OSError:
             self.handleError(record)
+
+    def _send(self, entry: bytes) -> None:
+        try:
+            self._socket.sendto(entry, self._address)
+        except OSError as error:
+            if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+                raise
+            self._send_file(entry)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Write to stderr instead: the journal takes that as well, or a terminal does."""
@@ -63,18 +75,18 @@ class JournaldHandler(logging.Handler):
         self._socket.close()
         super().close()
 
-    def _entry(self, record: logging.LogRecord) -> bytes:
-        fields: dict[str, object] = {
-            "MESSAGE": getattr(record, "raw", None) or self.format(record),
-            "PRIORITY": PRIORITIES.get(record.levelno, 6),
-            "SYSLOG_IDENTIFIER": self._identifier,
-            "LOGGER": record.name,
-            "CODE_FILE": record.pathname,
-            "CODE_LINE": record.lineno,
-            "CODE_FUNC": record.funcName,
-        }
-        fields.update(getattr(record, "fields", {}))
-        return b"".join(_field(name, value) for name, value in fields.items())
+    def _entries(self, record: logging.LogRecord) -> list[bytes]:
+        common = _fields({"LOGGER": record.name, "CODE_FILE": record.pathname, "CODE_LINE": record.lineno})
+        common += _field("CODE_FUNC", record.funcName)
+        entries: Sequence[Entry] | None = getattr(record, "entries", None)
+        if entries is None:
+            message = getattr(record, "raw", None) or self.format(record)
+            entries = [Entry(record.levelno, message, getattr(record, "fields", {}))]
+        return [common + self._own(entry) for entry in entries]
+
+    def _own(self, entry: Entry) -> bytes:
+        fields = {"MESSAGE": entry.message, "PRIORITY": PRIORITIES.get(entry.level, 6)}
+        return _fields({"SYSLOG_IDENTIFIER": self._identifier, **fields, **entry.fields})
 
     def _send_file(self, entry: bytes) -> None:
         descriptor = os.memfd_create("taskd-journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -88,6 +100,10 @@ class JournaldHandler(logging.Handler):
             self._socket.sendmsg([], rights, 0, self._address)
         finally:
             os.close(descriptor)
+
+
+def _fields(fields: Mapping[str, object]) -> bytes:
+    return b"".join([_field(name, value) for name, value in fields.items()])
 
 
 def _field(name: str, value: object) -> bytes:

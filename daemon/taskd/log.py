@@ -11,13 +11,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from .journald import MESSAGE_IDS, PRIORITIES, SOCKET, JournaldHandler
+from .journald import MESSAGE_IDS, PRIORITIES, SOCKET, Entry, JournaldHandler
 from .task import Outcome, Task
 
 _tasks = logging.getLogger("taskd.task")
 _output = logging.getLogger("taskd.output")
+#: Fields for the host's journal alone.
+_NOT_SHOWN = frozenset({"MESSAGE_ID", "SYSLOG_IDENTIFIER"})
 
 
 class Formatter(logging.Formatter):
@@ -29,12 +31,19 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; every one of its lines carries the prefix."""
-        prefix = f"<{PRIORITIES.get(record.levelno, 6)}>" if self._priorities else f"{record.levelname} "
-        fields: Mapping[str, object] = getattr(record, "fields", {})
-        shown = (f"{name}={value}" for name, value in fields.items() if name not in ("MESSAGE_ID", "SYSLOG_IDENTIFIER"))
+        if entries := getattr(record, "entries", None):
+            return "\n".join([self._line(entry.level, entry.message, entry.fields) for entry in entries])
         text = super().format(record) if record.exc_info else record.getMessage()
         first, *rest = text.split("\n")
-        return "\n".join(prefix + line for line in [" ".join([first, *shown]), *rest])
+        line = self._line(record.levelno, first, getattr(record, "fields", {}))
+        return "\n".join([line, *(self._prefix(record.levelno) + more for more in rest)])
+
+    def _line(self, level: int, message: str, fields: Mapping[str, object]) -> str:
+        shown = [f" {name}={value}" for name, value in fields.items() if name not in _NOT_SHOWN]
+        return f"{self._prefix(level)}{message}{''.join(shown)}"
+
+    def _prefix(self, level: int) -> str:
+        return f"<{PRIORITIES.get(level, 6)}>" if self._priorities else f"{logging.getLevelName(level)} "
 
 
 def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
@@ -55,14 +64,20 @@ def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
     logging.raiseExceptions = False
 
 
-def task_changed(task: Task, outcome: Outcome | None) -> None:
-    """Log a task's new state; `outcome` is that of the attempt that ended, if one did."""
-    fields = {**_fields(task), "STATE": task.state.value, "MESSAGE_ID": MESSAGE_IDS[task.state.value]}
+def tasks_changed(changes: Iterable[tuple[Task, Outcome | None]]) -> None:
+    """Log tasks' new states; an outcome is that of the attempt that ended, if one did."""
+    # One record for all of them: a record of its own would cost each as much as the rest of its commit.
+    if entries := [_changed(task, outcome) for task, outcome in changes]:
+        _tasks.log(max(entry.level for entry in entries), "%d changes", len(entries), extra={"entries": entries})
+
+
+def _changed(task: Task, outcome: Outcome | None) -> Entry:
+    state = task.state.value
+    fields = {**_fields(task), "STATE": state, "MESSAGE_ID": MESSAGE_IDS[state]}
     failed = outcome is not None and not outcome.succeeded
     if outcome is not None and outcome.reason is not None:
         fields["REASON"] = outcome.reason.value
-    level = logging.WARNING if failed else logging.INFO
-    _tasks.log(level, "task %d %s", task.id, task.state, extra={"fields": fields})
+    return Entry(logging.WARNING if failed else logging.INFO, f"task {task.id} {state}", fields)
 
 
 def task_output(task: Task, stream: str, line: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,41 @@ def task_json(task: Task, outcome: Outcome | None) -> dict[str, Any]:
         "cancelling": task.cancelling,
         **outcome_json(outcome),
     }
+
+
+def task_text(task: Task) -> str:
+    """Show a task that has had no attempt as JSON text: what `task_json` has in it, with the payload as it was kept."""
+    spec = task.spec
+    return (
+        f'{{"id":{task.id},"state":"{task.state.value}","handler":{_quoted(spec.handler)},"queue":{_quoted(spec.queue)}'
+        f',"priority":{spec.priority},"label":{_quoted(spec.label)},"batch":{_number(task.batch)}'
+        f',"payload":{spec.payload},"submitted_by":{_who(task.submitter)}'
+        f',"submitted_at":{_moment(task.submitted_at)},"not_before":{_moment(task.not_before)}'
+        f',"started_at":{_moment(task.started_at)},"finished_at":{_moment(task.finished_at)}'
+        f',"attempt":{task.attempt},"max_attempts":{spec.max_attempts},"expires":{_moment(spec.expires)}'
+        f',"unique":{_quoted(spec.unique)},"depends_on":[{",".join(map(str, spec.depends_on))}]'
+        f',"origin":{_number(spec.origin)},"schedule":{_quoted(spec.schedule)}'
+        f',"cancelling":{"true" if task.cancelling else "false"}'
+        ',"result":null,"error":null,"exit_status":null,"signal":null,"output":null}'
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _who(submitter: Submitter) -> str:
+    return dump_json({name: getattr(submitter, name) for name in Submitter.__slots__})
+
+
+@functools.lru_cache(maxsize=256)
+def _quoted(text: str | None) -> str:
+    return dump_json(text)
+
+
+def _number(number: int | None) -> str:
+    return "null" if number is None else str(number)
+
+
+def _moment(microseconds: int | None) -> str:
+    return "null" if microseconds is None else f'"{format_time(microseconds)}"'
 
 
 def outcome_json(outcome: Outcome | None) -> dict[str, Any]:

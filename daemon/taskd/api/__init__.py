@@ -26,10 +26,11 @@ from . import (
     steer,
     tasks,
 )
+from .express import Express
 from .recent import Recent
 from .services import Services, WaitingRoom
 
-__all__ = ["Services", "WaitingRoom", "create_app"]
+__all__ = ["Express", "Services", "WaitingRoom", "create_app"]
 
 #: Ids are SQLite integers; what is larger never was one.
 _MAX_ID = 2**63 - 1

@@ -94,12 +94,18 @@ def submitter() -> Submitter:
 
 
 def _caller(access: Access) -> Caller:
-    pid, uid, gid = request.environ.get("taskd.peer", (None, None, None))
-    if uid is None:
+    peer = request.environ.get("taskd.peer", (None, None, None))
+    if peer[1] is None:
         return Caller(Submitter(), frozenset(Right))
     more: Callable[[], tuple[int, ...]] = request.environ.get("taskd.peer_groups", tuple)
-    groups = frozenset({gid, *more()})
-    return Caller(Submitter(uid, gid, pid, name_of(uid)), _rights(uid, groups, access), groups)
+    return caller_of(peer, more(), access)
+
+
+def caller_of(peer: tuple[int, int, int], groups: tuple[int, ...], access: Access) -> Caller:
+    """Who a process is, its user and its group, with the supplementary groups."""
+    pid, uid, gid = peer
+    both = frozenset({gid, *groups})
+    return Caller(Submitter(uid, gid, pid, name_of(uid)), _rights(uid, both, access), both)
 
 
 def _rights(uid: int, groups: frozenset[int], access: Access) -> frozenset[Right]:

@@ -38,8 +38,13 @@ def register(app: Flask, hosts: Collection[str]) -> None:
 def _check_host(hosts: Collection[str]) -> None:
     # HTTP/1.0 has no Host, and no browser speaks it.
     for given in (request.environ.get("HTTP_HOST"), request.environ.get("taskd.target_host") or None):
-        if given is not None and _name(given) not in ("localhost", *hosts):
+        if given is not None and not names_us(given, hosts):
             raise UnknownHost(f'{(UnknownHost.__doc__ or "").removesuffix(".")} (it said "{given}").')
+
+
+def names_us(host: str, hosts: Collection[str]) -> bool:
+    """Tell whether a Host header is for this daemon."""
+    return _name(host) in ("localhost", *hosts)
 
 
 def _check_origin(hosts: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from ..errors import (
 from ..options import ITEM_OPTIONS, Option, read_options
 from ..task import Spec
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
-from .access import caller
+from .access import Caller, caller
 from .once import demand_dependencies, places_of
 
 JSON = "application/json"
@@ -130,10 +130,10 @@ def _of_item(index: int, error: RequestError, *, in_full: bool) -> list[dict[str
     return [item | mistake for mistake in places] or [item]
 
 
-def spec_of(payload: Any, options: Mapping[str, Any], config: Config) -> Spec:
-    """Fill in the handler's defaults, and see that the payload fits it; raises RequestError."""
+def spec_of(payload: Any, options: Mapping[str, Any], config: Config, who: Caller) -> Spec:
+    """Fill in the handler's defaults, and see that the payload fits it and `who` may run it; raises RequestError."""
     handler = handler_of(options.get("handler", config.daemon.default_handler), config)
-    caller().demand_handler(handler)
+    who.demand_handler(handler)
     text = _payload_text(payload)
     if len(text) * 4 > config.limits.body and len(text.encode()) > config.limits.body:
         raise BodyTooLarge(f"the payload has {len(text.encode())} bytes; limits.body allows {config.limits.body}")
@@ -177,7 +177,7 @@ def _spec_of_item(item: Any, config: Config) -> Spec:
         check_depth(payload)
     except ValueError as error:
         raise InvalidJSON(f"the payload {error}") from error
-    return spec_of(payload, read_options(given, ITEM_OPTIONS), config)
+    return spec_of(payload, read_options(given, ITEM_OPTIONS), config, caller())
 
 
 def handler_of(name: str, config: Config) -> Handler:

@@ -225,7 +225,7 @@ def _again(task: Task, payload: Any = NO_BODY) -> Spec:
     if spec.queue in config.queues:
         options["queue"] = spec.queue
     return replace(
-        spec_of(json.loads(spec.payload) if payload is NO_BODY else payload, options, config), origin=task.id
+        spec_of(json.loads(spec.payload) if payload is NO_BODY else payload, options, config, caller()), origin=task.id
     )
 
 

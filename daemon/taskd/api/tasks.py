@@ -32,7 +32,7 @@ from ..shown import attempts_json, task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Task
 from ..values import dump_json
-from .access import Right, submitter, visible_task
+from .access import Right, caller, submitter, visible_task
 from .intake import PAYLOAD, TASKS, spec_of, specs_of
 from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, key_of, record_of
 from .routes import Answer, route
@@ -93,7 +93,7 @@ def _pieces(value: str, name: str, pages: Iterator[list[dict[str, Any]]]) -> Ite
 def post_task(options: Mapping[str, Any], payload: Any) -> Response:
     """Queue one task; the body is its payload"""
     at = services()
-    spec = spec_of(payload, options, at.config())
+    spec = spec_of(payload, options, at.config(), caller())
     demand_dependencies([spec])
     join = options.get("join", False)
     submit = Submit(None, [spec], submitter(), key=key_of(options, payload), join=join)

@@ -43,7 +43,7 @@ from ..events import (
 )
 from ..inbox import Inbox, Order, Ticket
 from ..journal import CommitFailed, Journal
-from ..log import task_changed
+from ..log import tasks_changed
 from ..synchronizer import Finished
 from ..task import Outcome, Reason, Task
 from .base import Attempts
@@ -74,7 +74,7 @@ class Effects:
         self.pending: list[Event] = []
 
     def carry_out(self, turn: Turn) -> None:
-        """Carry out a turn's effects, in their order."""
+        """Carry out a turn's effects in their order, and then have it in the log."""
         for effect in turn.effects:
             if isinstance(effect, Changed):
                 self._announce(effect)
@@ -84,6 +84,8 @@ class Effects:
                 self._executor.end(effect.task_id)
             elif not self._answered(effect):
                 self._fetch(effect, turn.now)
+        self._inbox.on_answers()
+        tasks_changed((changed.task, changed.outcome) for changed in turn.changes)
 
     def _answered(self, effect: Effect) -> bool:
         """Whether it was an answer, which has now been given."""
@@ -140,7 +142,6 @@ class Effects:
 
     def _announce(self, changed: Changed) -> None:
         task, outcome = changed.task, changed.outcome
-        task_changed(task, outcome)
         self._changed(task, outcome)
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))

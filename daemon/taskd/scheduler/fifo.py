@@ -237,6 +237,7 @@ class FifoScheduler(Scheduler):
                 item()
             elif ticket := ticket_of(item):
                 ticket.answer.put(JournalUnavailable() if begun(item) else Draining())
+        self._inbox.on_answers()
         self._inbox.waiters.release_all()
         self._inbox.feed.close()
         self._executor.close()
@@ -290,6 +291,7 @@ class FifoScheduler(Scheduler):
                 ticket.answer.put(refusal_of_disk(error, begun=begun(event)))
             elif isinstance(event, AttemptEnded | Configure | ClockSet | FloatingLoaded | Occurrences | SteerSchedule):
                 self._effects.pending.append(event)
+        self._inbox.on_answers()
         # Last: a disk that cannot be read either ends the scheduler here, with everyone answered.
         self._restore()
         self._core.draining = draining

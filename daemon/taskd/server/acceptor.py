@@ -21,6 +21,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import UnixWSGIServer
 
 from .channel import Channel
+from .express import Application, Express
 from .listener import BACKLOG
 from .pool import Pool
 from .users import ANSWERED, Users
@@ -58,7 +59,9 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
     channel_class = Channel
     draining = False
 
-    def __init__(self, app: Any, listener: socket.socket, settings: ServerSettings, pool: Pool) -> None:
+    def __init__(
+        self, app: Any, listener: socket.socket, settings: ServerSettings, pool: Pool, express: Application | None
+    ) -> None:
         self.settings = settings
         self.watch = Watch()
         self.users = Users(settings.user_connections, settings.exempt_users)
@@ -75,6 +78,7 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,
         )
+        self.express = Express(express, self.pull_trigger)
         # A pipe full of wake-ups is one: nobody may be kept waiting to add another.
         os.set_blocking(self.trigger.trigger, False)
         for descriptor, dispatcher in self._map.items():
@@ -136,7 +140,9 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
             # waitress 2.1 would serve what came in while the last answer was ending the connection.
             channel.requests.clear()
             return
-        super().add_task(channel)
+        here = None if self.draining else channel.arriving
+        if here is None or not self.express.take_parsed(channel, here):
+            super().add_task(channel)
 
     def pull_trigger(self, done: Callable[[], None] | None = None) -> None:
         """Wake the loop, and have it call `done`."""

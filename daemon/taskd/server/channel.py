@@ -21,6 +21,7 @@ from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.utilities import Error
 
 from .answer import AppTask, Crowded, Late, ProblemTask
+from .express import PATIENCE, Reply, http_date
 from .parser import Parser
 from .peer import credentials, groups
 
@@ -40,6 +41,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     request: Any
     #: Set with an error's answer when the client may still be sending.
     unread_input = False
+    #: The bytes that the loop is taking in; None also while a thread of the pool goes on with the next request.
+    arriving: bytes | None = None
 
     def __init__(self, server: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         #: Process, user and group as they were when the client connected.
@@ -109,7 +112,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self.total_outbufs_len:
             return self._moved + float(settings.idle if self._patience is None else self._patience)
         if self.requests:
-            return math.inf
+            first = self.requests[0]
+            return first.began + PATIENCE if isinstance(first, Reply) else math.inf
         if self.request is not None and not self.close_when_flushed:
             return max(self._began, self._free) + float(settings.request_deadline)
         return self._free + float(settings.idle)
@@ -169,11 +173,51 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self._has_refused():
             # What follows a refused request may be a part of it, and is not even looked at.
             return False
+        if self._fresh() and self.server.express.take_known(self, data):
+            return True
         before = self.request
+        self.arriving = data
         taken: bool = super().received(data)
+        self.arriving = None
         if self.request is not before:
             self._began = time.monotonic()
         return taken
+
+    def _fresh(self) -> bool:
+        """Whether the next bytes begin a request, which can be served and answered at once."""
+        busy = self.request or self.requests or self.total_outbufs_len
+        return not (busy or self.will_close or self.close_when_flushed or self.server.draining)
+
+    def answered(self, head: bytes, body: bytes) -> None:
+        """Send the whole answer to the request that is served here; then the next one has its turn."""
+        if self.server.draining:
+            head += b"Connection: close\r\n"
+        date = http_date(int(time.time()))
+        self._send(b"%sContent-Length: %d\r\nDate: %s\r\n\r\n%s" % (head, len(body), date, body))
+        self.request_served()
+        with self.requests_lock:
+            del self.requests[0]
+            if self.server.draining:
+                self.close_when_flushed = True
+                self.requests.clear()
+            elif self.requests:
+                self.server.add_task(self)
+        self.server.watch.touch(self)
+
+    def _send(self, data: bytes) -> None:
+        """Send what the socket takes now; the loop sends the rest."""
+        try:
+            sent = 0 if self.total_outbufs_len else self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # The loop is told by the kernel, and closes.
+            return
+        if rest := data[sent:]:
+            with self.outbuf_lock:
+                self._moved = time.monotonic()
+                self.outbufs[-1].append(rest)
+                self.total_outbufs_len += len(rest)
 
     def _has_refused(self) -> bool:
         with self.requests_lock:

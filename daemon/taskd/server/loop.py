@@ -19,6 +19,7 @@ from waitress.wasyncore import readwrite
 
 from .acceptor import Acceptor, ServerSettings, reserve_descriptors
 from .channel import Channel
+from .express import Application
 from .pool import Pool
 
 #: Threads that are left for others when all waiters wait.
@@ -32,7 +33,10 @@ FIRST_THREADS = 4
 class Server(threading.Thread):
     """Serves `app` on `listener`, which stays the caller's, from `start()` until `drain()`."""
 
-    def __init__(self, app: Any, listener: socket.socket, settings: ServerSettings) -> None:
+    def __init__(
+        self, app: Any, listener: socket.socket, settings: ServerSettings, express: Application | None = None
+    ) -> None:
+        """`express` serves requests that need no thread; without it each has one."""
         super().__init__(name="server", daemon=True)
         settings = _affordable(settings)
         #: How often the loop has turned.
@@ -41,7 +45,7 @@ class Server(threading.Thread):
         #: When the first deadline comes, or came: a connection that was closed since still counts.
         self._next_sweep = math.inf
         self._pool = Pool(settings.waiting_threads + SPARE_THREADS, least=FIRST_THREADS)
-        self._acceptor = Acceptor(app, listener, settings, self._pool)
+        self._acceptor = Acceptor(app, listener, settings, self._pool, express)
 
     @property
     def threads(self) -> int:
@@ -57,6 +61,10 @@ class Server(threading.Thread):
         """Begin to accept."""
         self._pool.set_thread_count(FIRST_THREADS)
         super().start()
+
+    def flush(self) -> None:
+        """Any thread: send the answers that were put into replies."""
+        self._acceptor.express.flush()
 
     def beat(self, done: Callable[[], None]) -> None:
         """Have the loop call `done`, which must be short, in its next turn; never, if the loop has ended."""

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterable
 
 #: Seconds for which an answer of the databases is kept.
-_KEPT = 60
+KEPT = 60
 
 
 def matches(names: tuple[str, ...], uid: int, gids: frozenset[int]) -> bool:
     """Tell whether one of `names` is this user, or with a "%" before it one of these groups; a number is an id."""
-    uids, groups = _ids(names, int(time.monotonic()) // _KEPT)
+    uids, groups = _ids(names, int(time.monotonic()) // KEPT)
     return uid in uids or not groups.isdisjoint(gids)
 
 
@@ -46,7 +46,7 @@ def _id(name: str) -> int | None:
 
 def name_of(uid: int) -> str | None:
     """The name of a user; None where there is none."""
-    return _name(uid, int(time.monotonic()) // _KEPT)
+    return _name(uid, int(time.monotonic()) // KEPT)
 
 
 @functools.lru_cache(maxsize=256)

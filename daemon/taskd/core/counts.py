@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ..events import Snapshot
-from ..task import WAITING, State, Task
+from ..task import State, Task
 
 
 class Counts:
@@ -18,6 +18,8 @@ class Counts:
     def __init__(self, snapshot: Snapshot) -> None:
         #: By queue and state; the queue None is all of them.
         self._states: Counter[tuple[str | None, State]] = Counter()
+        #: Those that wait, by queue, likewise.
+        self._waiting: Counter[str | None] = Counter()
         self._users: dict[int | None, list[int]] = {uid: list(used) for uid, used in snapshot.users.items()}
         for (queue, state), count in snapshot.waiting.items():
             self._tally(queue, state, count)
@@ -30,7 +32,7 @@ class Counts:
 
     def waiting(self, queue: str | None = None) -> int:
         """How many wait, of one queue or of all."""
-        return sum(self._states[queue, state] for state in WAITING)
+        return self._waiting[queue]
 
     def live(self, queue: str) -> int:
         """How many of a queue are not finished."""
@@ -71,3 +73,6 @@ class Counts:
     def _tally(self, queue: str, state: State, by: int) -> None:
         self._states[queue, state] += by
         self._states[None, state] += by
+        if state is not State.RUNNING:
+            self._waiting[queue] += by
+            self._waiting[None] += by

@@ -85,8 +85,9 @@ def refusal(
         return Refused(event.request, "draining")
     if counts.waiting() + len(event.specs) > settings.queued_tasks:
         return Refused(event.request, "queue_full")
-    closed = {name for name, state in queues.items() if state is QueueState.DRAINING}
-    if closed and (into := closed.intersection(spec.queue for spec in event.specs)):
+    # Most often every queue is open, and there is none to look through.
+    into = {spec.queue for spec in event.specs if queues.get(spec.queue) is QueueState.DRAINING} if queues else None
+    if into:
         return Refused(event.request, "queue_draining", min(into))
     return _over_share(event, counts, settings)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.utilities import Error
 
@@ -173,10 +174,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self._has_refused():
             # What follows a refused request may be a part of it, and is not even looked at.
             return False
-        if self._fresh() and self.server.express.take_known(self, data):
+        known = self.server.express.take_known(self, data) if self._fresh() else None
+        if known:
             return True
         before = self.request
-        self.arriving = data
+        # What was known, and was not taken, is not asked about again.
+        self.arriving = data if known is None else None
         taken: bool = super().received(data)
         self.arriving = None
         if self.request is not before:
@@ -313,7 +316,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             self._moved = time.monotonic()
             if not self.total_outbufs_len:
                 # waitress keeps what it has sent, up to a mebibyte for each connection.
-                self.outbufs[-1].prune()
+                self.outbufs[-1].close()
+                self.outbufs[-1] = OverflowableBuffer(self.adj.outbuf_overflow)
         return moved
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:

@@ -122,11 +122,11 @@ class Express:
         self.flush = self._replies.flush
         self._known: dict[bytes, Handling] = {}
 
-    def take_known(self, channel: Any, data: bytes) -> bool:
-        """Serve a request that came whole, at once and alone, if its head is known."""
+    def take_known(self, channel: Any, data: bytes) -> bool | None:
+        """Serve a request that came whole, at once and alone; None where its head is not known."""
         end = data.find(_END, 0, LONGEST)
         handling = self._known.get(data[: end + len(_END)]) if end > 0 else None
-        return handling is not None and self._serve(channel, handling, data[end + len(_END) :])
+        return None if handling is None else self._serve(channel, handling, data[end + len(_END) :])
 
     def take_parsed(self, channel: Any, data: bytes) -> bool:
         """Serve the connection's one request, which `data` was the end of, if it is of the kind."""

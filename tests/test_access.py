@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from fakes import FAILURE, PATIENCE, SUCCESS, Site, config, handler, problem
 from taskd import users
-from taskd.api.access import Right
+from taskd.api.callers import Right
 from taskd.api.routes import Route
 from taskd.config import Access, BatchItem, BatchSettings, load
 from taskd.errors import ConfigError

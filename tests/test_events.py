@@ -23,7 +23,7 @@ import pytest
 from fakes import FAILURE, FakeClock, Rig, Site, config, problem
 from helpers import eventually
 from process import PATIENCE, Taskd
-from taskd.api.access import Caller, Right
+from taskd.api.callers import Caller, Right
 from taskd.api.events import wanted
 from taskd.config import Access, Limits
 from taskd.events import Change

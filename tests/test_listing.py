@@ -30,7 +30,7 @@ def by(uid: int) -> dict[str, Any]:
 @pytest.fixture
 def site(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A daemon with two members, a reader, and a schedule; attempts go on until they are told to end."""
-    monkeypatch.setattr("taskd.api.access.name_of", NAMES.get)
+    monkeypatch.setattr("taskd.api.callers.name_of", NAMES.get)
     access = Access(submit=(str(ADA), str(BOB)), read=(str(EVE),))
     nightly = Schedule("nightly", cron=Cron.parse("0 3 29 2 *"), handler="log")
     return sites(config(handler("other", queue="narrow"), access=access, schedules={"nightly": nightly}))

@@ -10,7 +10,8 @@ from flask import Response
 from .. import __version__
 from ..config import Handler
 from ..errors import Draining, JournalUnavailable, NotReady
-from .access import Right, caller
+from .access import caller
+from .callers import Right
 from .routes import Route, route, routes
 from .services import services
 from .tasks import answer

@@ -1,84 +1,21 @@
-"""Who asks, and what they may: the peer's credentials, as the kernel gave them to the server, and their rights.
+"""The caller of the request that is served: the peer's credentials, as the kernel gave them to the server, and rights.
 
-Rights come from [access] as it is when the request is served. Root and the user that the daemon runs as may do
-everything; so may what did not come through our server, which only the daemon's own process can.
+What did not come through our server, which only the daemon's own process can, may do everything.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import cast
 
 from flask import g, request
 
-from ..config import Access, Handler
-from ..errors import BatchNotFound, Forbidden, HandlerForbidden, TaskNotFound
+from ..config import Access
+from ..errors import BatchNotFound, TaskNotFound
 from ..journal import Record
 from ..task import Batch, Submitter
-from ..users import matches, name_of
+from .callers import Caller, Right
 from .services import services
-
-
-class Right(StrEnum):
-    """What a request can need."""
-
-    #: Whoever can connect.
-    ANYONE = "anyone"
-    #: Whoever has any of the rights below.
-    MEMBER = "member"
-    READ = "read"
-    SUBMIT = "submit"
-    #: Brings all the others with it.
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who sent a request."""
-
-    submitter: Submitter
-    rights: frozenset[Right]
-    groups: frozenset[int] = frozenset()
-
-    def demand(self, right: Right) -> None:
-        """Raise Forbidden without this right."""
-        if right not in self.rights:
-            raise Forbidden(f"this takes the right {right}; [access] in the configuration says who has it")
-
-    def demand_handler(self, handler: Handler) -> None:
-        """Raise HandlerForbidden where this handler is for others."""
-        if not self.may_run(handler):
-            name = handler.name
-            raise HandlerForbidden(f'the handler "{name}" is not for you; handlers.{name}.allow says who may run it')
-
-    def may_run(self, handler: Handler) -> bool:
-        """Tell whether tasks of this handler may be handed in."""
-        uid = self.submitter.uid
-        return not handler.allow or uid is None or _owns(uid) or matches(handler.allow, uid, self.groups)
-
-    def may_see(self, uid: int | None) -> bool:
-        """Tell whether what the user `uid` handed in may be looked at."""
-        return Right.READ in self.rights or self._is(uid)
-
-    def may_steer(self, uid: int | None) -> bool:
-        """Tell whether what the user `uid` handed in may be cancelled, retried and the like."""
-        return Right.ADMIN in self.rights or (Right.SUBMIT in self.rights and self._is(uid))
-
-    @property
-    def owner_of_visible(self) -> int | None:
-        """Whose tasks may be looked at; None is anybody's."""
-        return None if Right.READ in self.rights else self.submitter.uid
-
-    @property
-    def owner_of_steerable(self) -> int | None:
-        """Whose tasks may be acted on; None is anybody's."""
-        return None if Right.ADMIN in self.rights else self.submitter.uid
-
-    def _is(self, uid: int | None) -> bool:
-        return uid is not None and uid == self.submitter.uid
 
 
 def caller() -> Caller:
@@ -98,27 +35,7 @@ def _caller(access: Access) -> Caller:
     if peer[1] is None:
         return Caller(Submitter(), frozenset(Right))
     more: Callable[[], tuple[int, ...]] = request.environ.get("taskd.peer_groups", tuple)
-    return caller_of(peer, more(), access)
-
-
-def caller_of(peer: tuple[int, int, int], groups: tuple[int, ...], access: Access) -> Caller:
-    """Who a process is, its user and its group, with the supplementary groups."""
-    pid, uid, gid = peer
-    both = frozenset({gid, *groups})
-    return Caller(Submitter(uid, gid, pid, name_of(uid)), _rights(uid, both, access), both)
-
-
-def _rights(uid: int, groups: frozenset[int], access: Access) -> frozenset[Right]:
-    if _owns(uid) or matches(access.admin, uid, groups):
-        return frozenset(Right)
-    named = {Right.READ: access.read, Right.SUBMIT: access.submit}
-    held = {right for right, names in named.items() if matches(names, uid, groups)}
-    return frozenset({Right.ANYONE, Right.MEMBER, *held} if held else {Right.ANYONE})
-
-
-def _owns(uid: int) -> bool:
-    """Whether it is root, or the user that the daemon runs as."""
-    return uid in (0, os.geteuid())
+    return services().callers.find(peer, more(), access)
 
 
 def visible_task(task_id: int) -> Record:

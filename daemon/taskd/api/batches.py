@@ -15,7 +15,8 @@ from ..options import BATCH_OPTIONS, KEY, WAIT, named, read_options
 from ..shown import batch_json, task_json
 from ..synchronizer import Finished, JobsSynchronizer
 from ..values import dump_json, nearest
-from .access import Right, caller, submitter, visible_batch
+from .access import caller, submitter, visible_batch
+from .callers import Right
 from .intake import BATCH, JSON, NDJSON, handler_of, specs_of
 from .once import REPLAYED, demand_remembered, key_of
 from .routes import Answer, route

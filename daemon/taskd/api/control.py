@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response
 
 from ..errors import ConfigError, Draining, NotReady, ValidationFailed
-from .access import Right
+from .callers import Right
 from .routes import route
 from .services import services
 from .tasks import answer

@@ -20,7 +20,8 @@ from ..errors import EventsGone, TooManyWaiters, ValidationFailed
 from ..events import Change
 from ..options import MAX_ID, MAX_LABEL, STATES, Option, flag, text, whole
 from ..synchronizer import Listener
-from .access import Caller, Right, caller
+from .access import caller
+from .callers import Caller, Right
 from .recent import Event, Recent
 from .routes import Answer, route
 from .services import recent, services, take_place

@@ -7,22 +7,18 @@ place; what this accepts is read, authorised, taken and shown by the same functi
 
 from __future__ import annotations
 
-import functools
 import re
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from ..config import Access
 from ..errors import RequestError, ValidationFailed
 from ..events import Accepted, Submit
 from ..inbox import Ticket
 from ..options import TASK_OPTIONS, read_options
 from ..shown import task_text
-from ..users import KEPT
 from ..values import parse_json
-from .access import Caller, Right, caller_of
+from .callers import Right
 from .guard import names_us
 from .intake import spec_of
 from .problems import problem
@@ -94,11 +90,6 @@ class Express:
         return None if options is None else Intake(self._services, options, int(request.headers["CONTENT_LENGTH"]))
 
 
-@functools.lru_cache(maxsize=1024)
-def _caller(peer: tuple[int, int, int], groups: tuple[int, ...], access: Access, _minute: int) -> Caller:
-    return caller_of(peer, groups, access)
-
-
 def _options(query: str) -> dict[str, Any] | None:
     pairs = parse_qsl(query, keep_blank_values=True)
     try:
@@ -121,8 +112,9 @@ class Intake:
         if len(body) != self._length or len(body) > min(_SHORT, config.limits.body):
             return False
         handler = config.handlers.get(self._options.get("handler", config.daemon.default_handler))
-        who = _caller(client.peer, client.peer_groups(), config.access, int(time.monotonic()) // KEPT)
-        if handler is None or handler.schema or Right.SUBMIT not in who.rights:
+        who = self._services.callers.remembered(client.peer, client.peer_groups(), config.access)
+        # Whom `allow` names, and who asks, is looked up in the system's databases, and a schema may take its time.
+        if handler is None or handler.schema or handler.allow or who is None or Right.SUBMIT not in who.rights:
             return False
         try:
             spec = spec_of(parse_json(body), self._options, config, who)

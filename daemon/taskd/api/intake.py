@@ -23,7 +23,8 @@ from ..errors import (
 from ..options import ITEM_OPTIONS, Option, read_options
 from ..task import Spec
 from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
-from .access import Caller, caller
+from .access import caller
+from .callers import Caller
 from .once import demand_dependencies, places_of
 
 JSON = "application/json"

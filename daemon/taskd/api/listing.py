@@ -9,7 +9,8 @@ from flask import Response
 
 from ..journal import PAGE_SIZE
 from ..shown import batch_json, task_json
-from .access import Right, caller
+from .access import caller
+from .callers import Right
 from .routes import route
 from .selecting import FIELDS, FILTERS, PAGE, cursor_after, page, selection_of
 from .services import services

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, request
 
 from ..metrics import Requests, render, stats
-from .access import Right
+from .callers import Right
 from .routes import Answer, route
 from .services import services
 from .tasks import answer

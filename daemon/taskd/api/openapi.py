@@ -29,7 +29,8 @@ from ..errors import (
     UnsupportedMediaType,
 )
 from ..options import MAX_ID, MAX_LABEL, Option, Schema, text
-from .access import Right, caller
+from .access import caller
+from .callers import Right
 from .intake import JSON, Body
 from .routes import Answer, Route, route, routes
 from .schemas import HEADERS, Names, components, option_schema, ref

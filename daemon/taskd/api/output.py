@@ -18,7 +18,8 @@ from ..errors import NotFound, NotReady, TaskNotFound, TooManyWaiters
 from ..executor import End, Kept, Piece, Tap, last_lines
 from ..options import TAIL, Option, choice, flag, whole
 from ..task import Outcome, Task
-from .access import Right, caller
+from .access import caller
+from .callers import Right
 from .routes import Answer, route
 from .services import Services, services, take_place
 

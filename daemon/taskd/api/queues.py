@@ -14,7 +14,7 @@ from ..options import WAIT, Option
 from ..synchronizer import JobsSynchronizer
 from ..task import State
 from ..values import MICROSECONDS, nearest
-from .access import Right
+from .callers import Right
 from .routes import Answer, route
 from .services import released_by_disconnect, services, take_place
 from .tasks import WAITING, answer

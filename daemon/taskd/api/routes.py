@@ -25,7 +25,8 @@ from ..errors import (
     ValidationFailed,
 )
 from ..options import Option
-from .access import Right, caller
+from .access import caller
+from .callers import Right
 from .intake import Body, read_body, read_query
 from .services import services
 

@@ -12,7 +12,8 @@ from ..errors import ScheduleNotFound
 from ..events import ScheduleState, Submit
 from ..values import format_time, nearest
 from ..zones import zone_name
-from .access import Right, caller, submitter
+from .access import caller, submitter
+from .callers import Right
 from .once import REPLAYED
 from .routes import Answer, route
 from .services import services

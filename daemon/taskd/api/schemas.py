@@ -12,7 +12,7 @@ from ..errors import JournalError, RequestError
 from ..events import QueueState
 from ..options import BATCH_OPTIONS, ITEM_OPTIONS, MAX_ID, MAX_PRIORITY, MAX_RETRIES, Option, Schema
 from ..task import Reason, State
-from .access import Right
+from .callers import Right
 
 #: The names that an option can take here and now, by the configuration's table.
 Names = Mapping[str, Sequence[str]]

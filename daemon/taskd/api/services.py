@@ -20,6 +20,7 @@ from ..journal import Reader
 from ..metrics import Metrics, Sources
 from ..scheduler import Status
 from ..synchronizer import JobsSynchronizer
+from .callers import Callers
 from .recent import Recent
 
 
@@ -98,6 +99,7 @@ class Services:
     tap: Callable[[int, str | None], Tap]
     #: What is counted, and what is asked of others at a scrape.
     metrics: Metrics = field(default_factory=Metrics)
+    callers: Callers = field(default_factory=Callers)
     sources: Sources = Sources()
 
 

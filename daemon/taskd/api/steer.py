@@ -17,8 +17,9 @@ from ..options import KEY, MAX_ID, TASK_OPTIONS, WAIT
 from ..shown import task_json
 from ..task import FINAL, Batch, Spec, State, Task
 from ..task import WAITING as WAITING_STATES
-from .access import Right, caller, submitter, visible_batch, visible_task
+from .access import caller, submitter, visible_batch, visible_task
 from .batches import BATCH_HEADER, followers
+from .callers import Right
 from .intake import NO_BODY, PAYLOAD, spec_of
 from .once import REPLAYED, key_of
 from .routes import Answer, route

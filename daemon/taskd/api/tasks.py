@@ -32,7 +32,8 @@ from ..shown import attempts_json, task_json
 from ..synchronizer import JobsSynchronizer
 from ..task import Task
 from ..values import dump_json
-from .access import Right, caller, submitter, visible_task
+from .access import caller, submitter, visible_task
+from .callers import Right
 from .intake import PAYLOAD, TASKS, spec_of, specs_of
 from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, key_of, record_of
 from .routes import Answer, route

@@ -6,7 +6,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -17,6 +17,7 @@ import pytest
 
 from helpers import eventually
 from taskd.config import Handler
+from taskd.events import AttemptEnded
 from taskd.executor import Cgroups, Executor, ExecutorSettings
 from taskd.task import Outcome, Spec, State, Submitter, Task
 from taskd.template import Template
@@ -49,6 +50,7 @@ class Runner:
         self.lines: list[tuple[int, str, bytes]] = []
         self.spoke: queue.SimpleQueue[tuple[int, str, bytes]] = queue.SimpleQueue()
         self.reports: list[tuple[int, int, Outcome]] = []
+        self.jitter: list[float] = []
         self._ids = count(1)
         self._reported = threading.Condition()
         self.executor = Executor(self._report, self._log, ExecutorSettings(socket, output_limit, cgroups))
@@ -67,7 +69,7 @@ class Runner:
             state=State.RUNNING,
             attempt=7,
         )
-        self.executor.launch(task, handler)
+        self.executor.launch_many([(task, handler)])
         return task.id
 
     def outcome(self, task_id: int) -> Outcome:
@@ -87,10 +89,11 @@ class Runner:
     def _found(self, task_id: int) -> list[Outcome]:
         return [outcome for number, _, outcome in self.reports if number == task_id]
 
-    def _report(self, task_id: int, attempt: int, outcome: Outcome) -> None:
+    def _report(self, ended: Sequence[AttemptEnded]) -> None:
         assert threading.current_thread() is self.executor
         with self._reported:
-            self.reports.append((task_id, attempt, outcome))
+            self.reports.extend((each.task_id, each.attempt, each.outcome) for each in ended)
+            self.jitter += [each.jitter for each in ended]
             self._reported.notify_all()
 
     def _log(self, task: Task, stream: str, line: bytes) -> None:

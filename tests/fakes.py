@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from taskd.api import Services, WaitingRoom, create_app
 from taskd.config import Config, Handler, Queue
-from taskd.events import Submit, Turn
+from taskd.events import AttemptEnded, Submit, Turn
 from taskd.executor import Kept, Tap
 from taskd.inbox import Inbox
 from taskd.journal import JOURNAL_FILE, CommitFailed, Journal, Reader
@@ -94,8 +94,12 @@ class FakeExecutor:
         self.closed = threading.Event()
         self._starts: queue.SimpleQueue[Task] = queue.SimpleQueue()
 
-    def launch(self, task: Task, handler: Handler) -> None:
-        """Note an attempt."""
+    def launch_many(self, launches: Sequence[tuple[Task, Handler]]) -> None:
+        """Note attempts."""
+        for task, handler in launches:
+            self._launch(task, handler)
+
+    def _launch(self, task: Task, handler: Handler) -> None:
         assert handler.name == task.spec.handler
         assert task.id not in self.live, "two live attempts of one task"
         self.launched.append(task)
@@ -108,7 +112,7 @@ class FakeExecutor:
     def finish(self, task: Task, outcome: Outcome = SUCCESS) -> None:
         """Report what an attempt came to."""
         if self.live.pop(task.id, None):
-            self.inbox.report(task.id, task.attempt, outcome)
+            self.inbox.report([AttemptEnded(task.id, task.attempt, outcome)])
 
     def next(self) -> Task:
         """Wait for the next attempt."""

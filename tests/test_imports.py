@@ -34,7 +34,7 @@ TABLE: dict[str, str] = {
     "log": "journald task",
     "metrics": "task values",
     "scheduler": "config core events errors inbox journal log metrics schedules synchronizer task values",
-    "executor": "config task errors template values",
+    "executor": "config events task errors template values",
     "api": (
         "config errors events executor inbox journal metrics options scheduler shown synchronizer task template users"
         " values zones"

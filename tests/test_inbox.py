@@ -208,15 +208,13 @@ def test_a_call_is_made_on_the_thread_that_takes() -> None:
     assert names == ["worker"]
 
 
-def test_reports_carry_a_random_number(caplog: pytest.LogCaptureFixture) -> None:
-    """Retries are spread; and a report that comes after the end is mentioned, not raised."""
+def test_reports_come_together(caplog: pytest.LogCaptureFixture) -> None:
+    """What ended together is taken together; what comes after the end is mentioned one by one, not raised."""
     inbox = Inbox()
-    for number in range(20):
-        inbox.report(number, 1, SUCCESS)
-    reports = inbox.take(0, 50)
-    jitter = {item.jitter for item in reports if isinstance(item, AttemptEnded)}
-    assert len(jitter) > 15
-    assert all(0 <= value <= 1 for value in jitter)
+    ended = [AttemptEnded(number, 1, SUCCESS) for number in (1, 2)]
+    inbox.report(ended)
+    assert inbox.take(0, 50) == [tuple(ended)]
     inbox.close()
-    inbox.report(1, 1, SUCCESS)
-    assert "counts as interrupted" in caplog.text
+    inbox.report(ended)
+    for number in (1, 2):
+        assert f"task {number} ended after the last commit; its attempt counts as interrupted" in caplog.text

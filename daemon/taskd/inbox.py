@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -33,7 +32,7 @@ from .events import (
     Submit,
 )
 from .synchronizer import Feed, JobsSynchronizer, Waiters
-from .task import Outcome, Task
+from .task import Task
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +75,9 @@ class Order:
     over: bool = False
 
 
-#: An event for the core, an order, or something to do on the scheduler's thread after the commit.
-Item = Event | Order | Callable[[], None]
+#: An event for the core, reports of attempts that ended, an order, or something to do on the scheduler's thread after
+#: the commit.
+Item = Event | tuple[AttemptEnded, ...] | Order | Callable[[], None]
 
 
 class Inbox:
@@ -161,12 +161,13 @@ class Inbox:
         except FutureTimeout as error:
             raise NotReady from error
 
-    def report(self, task_id: int, attempt: int, outcome: Outcome) -> None:
-        """Report what an attempt came to."""
+    def report(self, ended: Sequence[AttemptEnded]) -> None:
+        """Report what attempts came to, as one item: one turn takes them all."""
         try:
-            self.put(AttemptEnded(task_id, attempt, outcome, random.random()))  # noqa: S311 - spreads retries
+            self.put(tuple(ended))
         except Draining:
-            log.warning("task %d ended after the last commit; its attempt counts as interrupted", task_id)
+            for attempt in ended:
+                log.warning("task %d ended after the last commit; its attempt counts as interrupted", attempt.task_id)
 
     def put(self, item: Item) -> None:
         """Hand in an item; raises Draining once the inbox is closed."""
@@ -203,7 +204,7 @@ def _answer(ticket: Ticket) -> Any:
     return answer
 
 
-def ticket_of(item: Event | Order) -> Ticket | None:
+def ticket_of(item: Event | tuple[AttemptEnded, ...] | Order) -> Ticket | None:
     """Where the answer of a request goes; None for what is no request."""
     if isinstance(item, Order):
         return item.ticket
@@ -214,7 +215,7 @@ def ticket_of(item: Event | Order) -> Ticket | None:
     return None
 
 
-def begun(item: Event | Order) -> bool:
+def begun(item: Event | tuple[AttemptEnded, ...] | Order) -> bool:
     """Whether a part of what was ordered is on the disk."""
     order = item.request if isinstance(item, Steer) else item
     return isinstance(order, Order) and order.after > 0

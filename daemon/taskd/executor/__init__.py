@@ -1,6 +1,6 @@
 """The executor: starts, watches and kills attempts.
 
-Any thread may call `launch`, `end`, `follow`, `kill_all` and `close`; everything is done, and reported, on the one
+Any thread may call `launch_many`, `end`, `follow`, `kill_all` and `close`; everything is done, and reported, on the one
 thread called "executor", which sleeps until a process, a pipe, a worker or a timer has something for it. Invariant:
 exactly one report for each launch.
 """
@@ -8,11 +8,13 @@ exactly one report for each launch.
 from __future__ import annotations
 
 import logging
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..config import Handler
+from ..events import AttemptEnded
 from ..task import Outcome, Reason, Task
 from .attempt import Attempt, Bench, ExecutorSettings, OutputLog
 from .cgroup import Cgroups
@@ -42,9 +44,9 @@ _log = logging.getLogger(__name__)
 
 
 class Report(Protocol):
-    """Takes what an attempt came to; called on the executor thread."""
+    """Takes what attempts came to; called on the executor thread."""
 
-    def __call__(self, task_id: int, attempt: int, outcome: Outcome) -> None: ...
+    def __call__(self, ended: Sequence[AttemptEnded]) -> None: ...
 
 
 class Executor(threading.Thread):
@@ -57,11 +59,18 @@ class Executor(threading.Thread):
         self._bench = Bench(self._loop, settings, output_log, self._finished)
         self._pool = Pool(self._bench)
         self._attempts: dict[int, Attempt] = {}
+        #: What has ended in this turn of the loop.
+        self._ended: list[AttemptEnded] = []
         self._closing = False
 
-    def launch(self, task: Task, handler: Handler) -> None:
-        """Start an attempt, number `task.attempt`; whatever is wrong with the handler is reported, not raised."""
-        if not self._loop.post(lambda: self._launch(task, handler)):
+    def launch_many(self, launches: Sequence[tuple[Task, Handler]]) -> None:
+        """Start attempts, each number `task.attempt`; whatever is wrong with a handler is reported, not raised."""
+
+        def launch() -> None:
+            for task, handler in launches:
+                self._launch(task, handler)
+
+        if not self._loop.post(launch):
             raise RuntimeError("the executor is closed")
 
     def end(self, task_id: int, message: str | None = None) -> None:
@@ -101,7 +110,7 @@ class Executor(threading.Thread):
 
     def run(self) -> None:
         """Serve until closed."""
-        self._loop.run(self._done)
+        self._loop.run(self._done, self._hand_over)
 
     def _launch(self, task: Task, handler: Handler) -> None:
         attempt = self._attempts[task.id] = Attempt(self._bench, task, handler)
@@ -118,11 +127,19 @@ class Executor(threading.Thread):
             attempt.refuse(f"the attempt cannot be started: {error}")
 
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
-        del self._attempts[attempt.task.id]
+        task = attempt.task
+        del self._attempts[task.id]
+        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, random.random()))  # noqa: S311 - spreads retries
+
+    def _hand_over(self) -> None:
+        """Report all that has ended in this turn of the loop: one wake-up of whoever takes it."""
+        if not self._ended:
+            return
+        ended, self._ended = self._ended, []
         try:
-            self._report(attempt.task.id, attempt.task.attempt, outcome)
+            self._report(ended)
         except Exception:
-            _log.exception("a report was not taken", extra={"TASK_ID": attempt.task.id})
+            _log.exception("reports were not taken: %s", ", ".join(f"task {each.task_id}" for each in ended))
 
     def _end(self, task_id: int, message: str | None) -> None:
         if attempt := self._attempts.get(task_id):

@@ -83,8 +83,11 @@ class Loop:
         heapq.heappush(self._timers, timer)
         return timer
 
-    def run(self, until: Callable[[], bool]) -> None:
-        """Serve until nothing is posted and `until`, asked after each turn, says that nothing more will come."""
+    def run(self, until: Callable[[], bool], hand_over: Call = lambda: None) -> None:
+        """Serve until nothing is posted and `until`, asked after each turn, says that nothing more will come.
+
+        `hand_over` is called when a turn's events are over, and again when its calls and timers are.
+        """
         while not self._may_end(until):
             # Counted before the events are asked for: what is posted meanwhile has to see later ones.
             posted = len(self._posted)
@@ -92,9 +95,12 @@ class Loop:
                 # An earlier call of this turn may have ended the watch.
                 if call := self._watched.get(descriptor):
                     _make(call)
+            # First: starting what was posted takes its time.
+            hand_over()
             for _ in range(posted):
                 _make(self._posted.popleft())
             self._run_timers()
+            hand_over()
 
     def close(self) -> None:
         """Give the loop's own descriptors back; `post` refuses from here on."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,8 +36,8 @@ class Clock:
 class Attempts(Protocol):
     """What the scheduler needs of an executor."""
 
-    def launch(self, task: Task, handler: Handler) -> None:
-        """Start an attempt; its outcome is reported to the inbox, exactly once."""
+    def launch_many(self, launches: Sequence[tuple[Task, Handler]]) -> None:
+        """Start attempts; the outcome of each is reported to the inbox, exactly once."""
 
     def end(self, task_id: int, message: str | None = None) -> None:
         """End an attempt, politely first; the message says in its outcome why."""

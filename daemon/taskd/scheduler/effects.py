@@ -6,7 +6,7 @@ anything that came in since.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..config import Handler
@@ -74,12 +74,13 @@ class Effects:
         self.pending: list[Event] = []
 
     def carry_out(self, turn: Turn) -> None:
-        """Carry out a turn's effects in their order, and then have it in the log."""
+        """Carry out a turn's effects: attempts begin, then all else is done in its order, and then it is logged."""
+        self._launch([effect.task for effect in turn.effects if isinstance(effect, Start)])
         for effect in turn.effects:
             if isinstance(effect, Changed):
                 self._announce(effect)
             elif isinstance(effect, Start):
-                self._launch(effect.task)
+                pass
             elif isinstance(effect, End):
                 self._executor.end(effect.task_id)
             elif not self._answered(effect):
@@ -146,13 +147,16 @@ class Effects:
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))
 
-    def _launch(self, task: Task) -> None:
-        handler = self._handler(task.spec.handler)
-        if handler is not None:
-            self._executor.launch(task, handler)
-            return
-        message = f'the handler "{task.spec.handler}" is no longer configured'
-        self.pending.append(AttemptEnded(task.id, task.attempt, Outcome(False, Reason.NOT_STARTED, message)))
+    def _launch(self, tasks: Sequence[Task]) -> None:
+        launches: list[tuple[Task, Handler]] = []
+        for task in tasks:
+            if handler := self._handler(task.spec.handler):
+                launches.append((task, handler))
+            else:
+                message = f'the handler "{task.spec.handler}" is no longer configured'
+                self.pending.append(AttemptEnded(task.id, task.attempt, Outcome(False, Reason.NOT_STARTED, message)))
+        if launches:
+            self._executor.launch_many(launches)
 
 
 def _ticket(request: object) -> Ticket:

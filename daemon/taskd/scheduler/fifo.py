@@ -191,6 +191,8 @@ class FifoScheduler(Scheduler):
         for item in items:
             if isinstance(item, Order):
                 self._orders.append(item)
+            elif isinstance(item, tuple):
+                events.extend(item)
             elif isinstance(item, Submit) and item.asks:
                 events.append(replace(item, known=self._journal.known(item)))
             elif not callable(item):

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response
 
 from ..errors import (
+    DiskFull,
     Draining,
     Forgotten,
     HandlerForbidden,
@@ -49,6 +50,7 @@ INTAKE: tuple[type[RequestError], ...] = (
     KeyReused,
     Forgotten,
     Draining,
+    DiskFull,
     JournalFull,
     JournalUnavailable,
 )

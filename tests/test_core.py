@@ -14,6 +14,7 @@ from taskd.events import (
     Drain,
     FetchBatch,
     Refused,
+    Shortage,
 )
 from taskd.task import EX_TEMPFAIL, Outcome, Reason, State
 
@@ -217,3 +218,13 @@ def test_counts_are_by_queue_and_in_all(core: Desk) -> None:
     count = core.core.counts.of
     assert [count(state) for state in (State.RUNNING, State.QUEUED, State.SCHEDULED)] == [3, 1, 1]
     assert [count(State.RUNNING, queue) for queue in ("default", "other", "none")] == [2, 1, 0]
+
+
+def test_nothing_is_taken_that_there_is_no_room_for(core: Desk) -> None:
+    """A shortage refuses with its own code and words; what is there goes on, and so does all when it is over."""
+    core.submit()
+    core.core.shortage = Shortage("disk_full", "no room")
+    assert core.submit().effects == [Refused("request", "disk_full", "no room")]
+    assert core.end(1).changed[1].state is State.SUCCEEDED
+    core.core.shortage = None
+    assert started(core.submit()) == [2]

@@ -333,6 +333,12 @@ class JournalFull(RequestError):
     retry_after = 10
 
 
+class DiskFull(JournalFull):
+    """The disk that holds the journal is nearly full; nothing was taken, free some space and try again."""
+
+    code = "disk_full"
+
+
 class JournalUnavailable(RequestError):
     """The journal could not be written; whether the request was taken is unknown, look for it before you repeat it."""
 

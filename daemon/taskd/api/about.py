@@ -78,4 +78,6 @@ def get_ready(_: Mapping[str, Any]) -> Response:
         raise Draining
     if not status.writable:
         raise JournalUnavailable("The journal cannot be written at the moment; the log says why.")
+    if status.shortage:
+        raise JournalUnavailable(f"No tasks are taken: {status.shortage}.")
     return answer({"status": "ready"})

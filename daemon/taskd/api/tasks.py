@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response
 
 from ..errors import (
+    DiskFull,
     Draining,
     Forgotten,
     HandlerForbidden,
@@ -50,6 +51,7 @@ INTAKE: tuple[type[RequestError], ...] = (
     KeyReused,
     Forgotten,
     Draining,
+    DiskFull,
     JournalFull,
     JournalUnavailable,
 )

@@ -59,6 +59,7 @@ class Limits:
     user_waiters: int = _key(readers.count(1, 30_000), 500, "requests of one user waiting for tasks; beyond: 503")
     user_connections: int = _key(readers.count(1, 60_000), 1000, "open connections of one user; beyond: 503")
     output: int = _key(read_size, 64 * 1024, "kept of an attempt's stdout, and of its stderr: the last part")
+    reserve_disk: int = _key(read_size, 16 * 1024 * 1024, "kept for when the disk is full; with less free: 507")
     keep_finished: float = _key(readers.positive_duration, 7 * 86400.0, "how long finished tasks are remembered")
     keep_finished_tasks: int = _key(readers.count(), 1_000_000, "how many finished tasks are remembered")
     keep_keys: float = _key(readers.positive_duration, 86400.0, "how long an idempotency key is remembered")

@@ -77,12 +77,8 @@ def siblings(event: Submit) -> int | None:
     return None
 
 
-def refusal(
-    event: Submit, counts: Counts, settings: Configure, queues: Mapping[str, QueueState], draining: bool
-) -> Refused | None:
+def refusal(event: Submit, counts: Counts, settings: Configure, queues: Mapping[str, QueueState]) -> Refused | None:
     """Why nothing of it is taken; None where it is."""
-    if draining:
-        return Refused(event.request, "draining")
     if counts.waiting() + len(event.specs) > settings.queued_tasks:
         return Refused(event.request, "queue_full")
     # Most often every queue is open, and there is none to look through.

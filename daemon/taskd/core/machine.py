@@ -29,6 +29,7 @@ from ..events import (
     Occurrences,
     QueueState,
     Refused,
+    Shortage,
     Snapshot,
     Start,
     Steer,
@@ -52,6 +53,8 @@ class Core(Steering):
         """`starts` False accepts tasks and runs none."""
         super().__init__(configure, snapshot)
         self.draining = False
+        #: Why nothing more is taken, while there is no room for it.
+        self.shortage: Shortage | None = None
         self.queues: dict[str, QueueState] = dict(snapshot.queues)
         self._starts = starts
 
@@ -73,9 +76,8 @@ class Core(Steering):
     # What comes in.
 
     def _submit(self, event: Submit, turn: Turn) -> None:
-        answer = intake.replay(event, turn) or intake.refusal(
-            event, self.counts, self._settings, self.queues, self.draining
-        )
+        answer = intake.replay(event, turn) or self._closed(event)
+        answer = answer or intake.refusal(event, self.counts, self._settings, self.queues)
         if not answer and intake.outdated(event, turn):
             turn.effects.append(FetchKnown(event))
             return
@@ -85,6 +87,12 @@ class Core(Steering):
         elif not answer and (twice := intake.siblings(event)) is not None:
             answer = Refused(event.request, "not_unique", f"item {twice}")
         turn.effects.append(answer or self._accept_all(event, joined, turn))
+
+    def _closed(self, event: Submit) -> Refused | None:
+        if self.draining:
+            return Refused(event.request, "draining")
+        short = self.shortage
+        return Refused(event.request, short.code, short.detail) if short else None
 
     def _accept_all(self, event: Submit, joined: Mapping[int, int], turn: Turn) -> Accepted:
         # The batch is of those that are new, and there is none without any.

@@ -47,6 +47,7 @@ from .state import (
     Receipt,
     ScheduleState,
     Selection,
+    Shortage,
     Snapshot,
 )
 
@@ -86,6 +87,7 @@ __all__ = [
     "Refused",
     "ScheduleState",
     "Selection",
+    "Shortage",
     "Snapshot",
     "Start",
     "Steer",

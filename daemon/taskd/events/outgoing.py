@@ -27,7 +27,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Answer a Submit: nothing was taken. `subject` is what stands in the way: a queue, or a task's id."""
+    """Answer a Submit: nothing was taken. `subject` is what stands in the way: a queue, a task's id, what is short."""
 
     request: object
     code: str

@@ -58,6 +58,14 @@ class QueueState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why no more tasks can be kept: the code of the refusal, and for people what is short."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleState:
     """How far a schedule has come: its last time that was dealt with, and whether it is paused."""
 

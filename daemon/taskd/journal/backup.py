@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import JournalDamaged, JournalError
 from .check import check
 from .files import as_journal_error, inspect, open_reader
+from .space import RESERVE_FILE
 
 
 def backup(path: Path, target: Path) -> None:
@@ -41,7 +42,8 @@ def backup(path: Path, target: Path) -> None:
 
 def _is_the_journals(path: Path, target: Path) -> bool:
     """Whether the journal's own files would be replaced: a daemon would go on writing to the one that is gone."""
-    own = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")), path.with_name("lock"))
+    own = [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))]
+    own += [path.with_name(name) for name in ("lock", RESERVE_FILE)]
     return target.resolve() in [file.resolve() for file in own]
 
 

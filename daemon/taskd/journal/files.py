@@ -2,6 +2,7 @@
 
 STATE_DIRECTORY/lock         held with flock(2) by the daemon that runs, for as long as it runs
 STATE_DIRECTORY/journal.db   the journal, with its -wal and -shm beside it while the daemon runs
+STATE_DIRECTORY/journal.reserve   what is given up when the disk is full: see `space`
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ def claim(directory: Path) -> Claim:
         holder = "".join(_lines(descriptor)[:1])
         os.close(descriptor)
         raise AlreadyRunning(f"another taskd (pid {holder or 'unknown'}) works on {directory}") from error
-    return Claim(descriptor)
+    try:
+        return Claim(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise StartError(f"{directory}/lock cannot be written: {error.strerror}") from error
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

@@ -20,6 +20,7 @@ from . import rows
 from .check import check_small
 from .files import open_writer
 from .loader import Loader, reading
+from .space import Space
 
 
 def _insert(table: str, columns: str, verb: str = "INSERT") -> str:
@@ -83,6 +84,9 @@ class Journal(Loader):
 
     def __init__(self, path: Path) -> None:
         """Open or make the journal at `path`; raises JournalError or its kinds, having changed nothing."""
+        #: What there is room for, beside the journal.
+        self.space = Space(path)
+        self.space.prepare()
         check_small(path)
         super().__init__(open_writer(path))
         self._finished: int = self._value("SELECT count(*) FROM tasks WHERE finished_at IS NOT NULL")

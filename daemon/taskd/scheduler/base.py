@@ -61,6 +61,8 @@ class Status:
     draining: bool = False
     #: Whether the last commit reached the disk.
     writable: bool = True
+    #: Why no more tasks are taken, while there is no room for them.
+    shortage: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -73,7 +75,9 @@ class Status:
         others = [state for state in (State.BLOCKED, State.HELD) if self.live.get(state)]
         parts = [f"{self.live.get(state, 0)} {state}" for state in (*always, *others)]
         counts = ", ".join([*parts, f"{self.finished} finished"])
-        return f"stopping: {counts}" if self.draining else counts
+        if self.draining:
+            return f"stopping: {counts}"
+        return f"takes no tasks, {self.shortage}; {counts}" if self.shortage else counts
 
 
 class Scheduler(threading.Thread, ABC):

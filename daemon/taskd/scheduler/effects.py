@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..config import Handler
 from ..errors import (
+    DiskFull,
     Draining,
     JournalFull,
     JournalUnavailable,
@@ -49,7 +50,17 @@ from ..task import Outcome, Reason, Task
 from .base import Attempts
 
 _REFUSALS: dict[str, type[TaskdError]] = {
-    error.code: error for error in (Draining, KeyReused, NotUnique, QueueDraining, QueueFull, UserQueueFull)
+    error.code: error
+    for error in (
+        DiskFull,
+        Draining,
+        JournalUnavailable,
+        KeyReused,
+        NotUnique,
+        QueueDraining,
+        QueueFull,
+        UserQueueFull,
+    )
 }
 
 
@@ -170,6 +181,10 @@ def _refusal(refused: Refused) -> TaskdError:
         return NotUnique(f"task {refused.subject} is like it and not finished; nothing was taken", task=refused.subject)
     if kind is QueueDraining:
         return QueueDraining(f'the queue "{refused.subject}" is draining; resume it, or use another one')
+    if kind is DiskFull:
+        return DiskFull(f"{refused.subject}; nothing was taken. Free some space there, or lower limits.reserve_disk.")
+    if kind is JournalUnavailable:
+        return JournalUnavailable(f"{refused.subject}; nothing was taken, try again later.")
     if kind is UserQueueFull:
         return UserQueueFull(f"you have as much unfinished as one user may: {refused.subject}; nothing was taken")
     return kind()

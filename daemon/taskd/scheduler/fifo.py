@@ -96,6 +96,7 @@ class FifoScheduler(Scheduler):
             core.counts.table(),
             core.draining,
             not self._failures,
+            core.shortage.detail if core.shortage else "",
         )
 
     def configure(self, config: Config) -> None:
@@ -156,6 +157,7 @@ class FifoScheduler(Scheduler):
 
     def _iterate(self, items: Sequence[Item]) -> None:
         now = self._clock.now()
+        self._look_for_room()
         events = [*self._clock_events(), *self._effects.pending, *self._events(items), *self._due(now)]
         turn = self._core.turn(events, now)
         self._effects.pending = []
@@ -170,6 +172,12 @@ class FifoScheduler(Scheduler):
         if not turn.empty or self._core.draining:
             self.on_status()
 
+    def _look_for_room(self) -> None:
+        before = self._core.shortage
+        self._core.shortage = self._journal.space.look(self._config.limits.reserve_disk, self._clock.monotonic())
+        if before != self._core.shortage:
+            self.on_status()
+
     def _clock_events(self) -> Sequence[Event]:
         """What to do about a wall clock that somebody has set."""
         by = self._clock.offset() - self._offset
@@ -182,8 +190,12 @@ class FifoScheduler(Scheduler):
 
     def _due(self, now: int) -> Sequence[Event]:
         """The occurrences of schedules that have come."""
-        first = self._recurring.next_due()
+        first = self._next_occurrence()
         return self._recurring.events(now) if first is not None and first <= now and not self._core.draining else ()
+
+    def _next_occurrence(self) -> int | None:
+        # Without room for them they are missed, and caught up on later as their schedules say.
+        return None if self._core.shortage else self._recurring.next_due()
 
     def _events(self, items: Sequence[Item]) -> list[Event]:
         """What came in, for the core, with what the journal knows of it."""
@@ -254,12 +266,15 @@ class FifoScheduler(Scheduler):
             return RETRY
         if self._effects.pending or self._orders:
             return 0
-        dues = [moment for moment in (self._core.next_due(), self._recurring.next_due()) if moment is not None]
+        dues = [moment for moment in (self._core.next_due(), self._next_occurrence()) if moment is not None]
         times = [CLOCK_CHECK, (min(dues) - self._clock.now()) / MICROSECONDS] if dues else []
         if self._grace_ends is not None:
             times.append(self._grace_ends - self._clock.monotonic())
         if self._prune_at:
             times.append(self._prune_at - self._clock.monotonic())
+        if self._core.shortage:
+            # Nobody tells when there is room again.
+            times.append(RETRY)
         return max(0.0, min(times)) if times else None
 
     def _commit(self, turn: Turn, events: Sequence[Event]) -> bool:
@@ -276,6 +291,7 @@ class FifoScheduler(Scheduler):
             if not self._failures:
                 log.error("the journal cannot be written: %s; trying again every %g s", error, RETRY)
             self._failures += 1
+            self._journal.space.give_up_reserve()
             self.metrics.commit_failed()
             self._undo(error, events)
             return False

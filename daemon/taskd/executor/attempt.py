@@ -65,6 +65,8 @@ class Attempt:
         self.handler = handler
         #: Why it was cut off; None while it may end by itself.
         self.cut: Reason | None = None
+        #: How long a function worked for it; None where that says nothing of how long the next one will take.
+        self.seconds: float | None = None
         self._why = _ENDED
         self._bench = bench
         self._taps: list[Tap] = []

@@ -38,6 +38,7 @@ _ANSWER: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("reason", "message", "result", "error_type", "traceback"), _TEXT),
     "cpu_seconds": (float, type(None)),
     "max_rss": (int, type(None)),
+    "seconds": (float, type(None)),
 }
 _REASONS = frozenset({Reason.EXCEPTION, Reason.BAD_RESULT, Reason.NOT_STARTED})
 
@@ -186,13 +187,14 @@ class Worker:
             self._child.kill()
 
     def _answered(self) -> None:
-        attempt, outcome = self._attempt, self._receive()
-        if attempt is None or outcome is None or attempt.cut:
+        attempt, answer = self._attempt, self._receive()
+        if attempt is None or answer is None or attempt.cut:
             # It closed its socket, spoke out of turn or answers too late: of no more use.
             self._hang_up()
             self._child.kill()
             return
         self._attempt = None
+        outcome, attempt.seconds = answer
         self._cpu_seconds += outcome.cpu_seconds or 0.0
         attempt.output.drain()
         self._read_on(attempt.output)
@@ -202,7 +204,7 @@ class Worker:
         else:
             self.rest()
 
-    def _receive(self) -> Outcome | None:
+    def _receive(self) -> tuple[Outcome, float | None] | None:
         try:
             _, descriptors, _, _ = socket.recv_fds(self._socket, 64, 1)
             with open(descriptors[0], "rb") as answer:
@@ -262,8 +264,11 @@ def _variables(attempt: Attempt) -> bytes:
     return json.dumps(variables).encode()
 
 
-def _outcome(packed: bytes) -> Outcome:
-    """Read an answer; raises what reading it raises. The function can write to the socket too: believe nothing."""
+def _outcome(packed: bytes) -> tuple[Outcome, float | None]:
+    """Read an answer, and how long it took; raises what reading it raises.
+
+    The function can write to the socket too: believe nothing.
+    """
     if len(packed) > _LONGEST_ANSWER:
         raise ValueError("the answer is too long")
     answer = parse_json(packed)
@@ -278,7 +283,8 @@ def _outcome(packed: bytes) -> Outcome:
         raise ValueError("the answer has an impossible size")
     if result is not None:
         answer["result"] = dump_json(json.loads(result))
-    return Outcome(reason=reason and Reason(reason), **answer)
+    seconds = answer.pop("seconds", None)
+    return Outcome(reason=reason and Reason(reason), **answer), seconds
 
 
 def _death(exit_: Exit, cpu_seconds_before: float) -> Outcome:

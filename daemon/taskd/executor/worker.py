@@ -18,6 +18,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -115,10 +116,15 @@ def _load(target: str) -> Callable[[Any], Any]:
 def _call(function: Callable[[Any], Any], payload: Any) -> dict[str, Any]:
     from taskd.values import dump_json  # noqa: PLC0415  (main has just told Python where it lies)
 
+    began = time.perf_counter()
     try:
         value = function(payload)
     except BaseException as error:  # SystemExit ends the task, not the worker
-        return {**_failure(error), "reason": "exception"}
+        return {**_failure(error), "reason": "exception", "seconds": time.perf_counter() - began}
+    return {**_result(value, dump_json), "seconds": time.perf_counter() - began}
+
+
+def _result(value: Any, dump_json: Callable[[Any], str]) -> dict[str, Any]:
     try:
         result = dump_json(value)
     except Exception as error:

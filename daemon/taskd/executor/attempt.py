@@ -124,7 +124,7 @@ class Attempt:
         if output := self._output:
             if not keep_reading:
                 output.close()
-            outcome = _with_output(outcome, output)
+            outcome = _with_output(outcome, output) if output.printed else outcome
         self._bench.finished(self, self._cut_off(outcome) if self.cut else outcome)
         for tap in self._taps:
             tap.finish()

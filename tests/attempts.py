@@ -17,7 +17,7 @@ import pytest
 
 from helpers import eventually
 from taskd.config import Handler
-from taskd.events import AttemptEnded
+from taskd.events import AttemptEnded, Start
 from taskd.executor import Cgroups, Executor, ExecutorSettings
 from taskd.task import Outcome, Spec, State, Submitter, Task
 from taskd.template import Template
@@ -51,13 +51,16 @@ class Runner:
         self.spoke: queue.SimpleQueue[tuple[int, str, bytes]] = queue.SimpleQueue()
         self.reports: list[tuple[int, int, Outcome]] = []
         self.jitter: list[float] = []
+        self.seconds: list[float | None] = []
         self._ids = count(1)
         self._reported = threading.Condition()
         self.executor = Executor(self._report, self._log, ExecutorSettings(socket, output_limit, cgroups))
         self.executor.start()
 
-    def launch(self, handler: Handler, payload: Any = None, batch: int | None = None, **spec: Any) -> int:
-        """Start an attempt; answer its task's id."""
+    def launch(
+        self, handler: Handler, payload: Any = None, batch: int | None = None, places: int = 1000, **spec: Any
+    ) -> int:
+        """Start an attempt, where its queue has so many places; answer its task's id."""
         text = json.dumps(payload, separators=(",", ":"))
         task = Task(
             id=next(self._ids),
@@ -69,7 +72,7 @@ class Runner:
             state=State.RUNNING,
             attempt=7,
         )
-        self.executor.launch_many([(task, handler)])
+        self.executor.launch_many([(Start(task, places), handler)])
         return task.id
 
     def outcome(self, task_id: int) -> Outcome:
@@ -94,6 +97,7 @@ class Runner:
         with self._reported:
             self.reports.extend((each.task_id, each.attempt, each.outcome) for each in ended)
             self.jitter += [each.jitter for each in ended]
+            self.seconds += [each.seconds for each in ended]
             self._reported.notify_all()
 
     def _log(self, task: Task, stream: str, line: bytes) -> None:

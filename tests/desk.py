@@ -88,9 +88,9 @@ class Desk:
         """Hand tasks in."""
         return self.turn(Submit("request", specs or (spec(),), **batch))
 
-    def end(self, task_id: int, outcome: Outcome = SUCCESS, jitter: float = 0.0) -> Turn:
+    def end(self, task_id: int, outcome: Outcome = SUCCESS, jitter: float = 0.0, seconds: float | None = None) -> Turn:
         """End a task's attempt."""
-        return self.turn(AttemptEnded(task_id, self.tasks[task_id].attempt, outcome, jitter))
+        return self.turn(AttemptEnded(task_id, self.tasks[task_id].attempt, outcome, jitter, seconds))
 
     def states(self) -> list[str]:
         """The state of each task."""

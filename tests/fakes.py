@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from taskd.api import Services, WaitingRoom, create_app
 from taskd.config import Config, Handler, Queue
-from taskd.events import AttemptEnded, Submit, Turn
+from taskd.events import AttemptEnded, Start, Submit, Turn
 from taskd.executor import Kept, Tap
 from taskd.inbox import Inbox
 from taskd.journal import JOURNAL_FILE, CommitFailed, Journal, Reader
@@ -94,10 +94,10 @@ class FakeExecutor:
         self.closed = threading.Event()
         self._starts: queue.SimpleQueue[Task] = queue.SimpleQueue()
 
-    def launch_many(self, launches: Sequence[tuple[Task, Handler]]) -> None:
+    def launch_many(self, launches: Sequence[tuple[Start, Handler]]) -> None:
         """Note attempts."""
-        for task, handler in launches:
-            self._launch(task, handler)
+        for start, handler in launches:
+            self._launch(start.task, handler)
 
     def _launch(self, task: Task, handler: Handler) -> None:
         assert handler.name == task.spec.handler

@@ -76,7 +76,7 @@ class Loop(RuleBasedStateMachine):
         self.broken = False
         #: Whether the last commit failed: then the scheduler is about to try again.
         self.failing = False
-        self.core = Core(self.configure, self.journal.snapshot())
+        self._make_core()
 
     def make_journal(self) -> DictJournal:
         """The journal to work on."""
@@ -163,6 +163,8 @@ class Loop(RuleBasedStateMachine):
 
     def _make_core(self) -> None:
         self.core = Core(self.configure, self.journal.snapshot())
+        #: How long attempts took that this core was told of, by handler, since one of which nobody knew.
+        self.seconds: dict[str, list[float]] = {}
 
     def restart(self) -> None:
         """Everything that was in memory is gone: processes, requests, the inbox."""
@@ -261,13 +263,27 @@ class Loop(RuleBasedStateMachine):
             or (isinstance(event, Occurrences) and event.overlap == "cancel")
             for task in (event.tasks if isinstance(event, Steer) else event.live)
         }
-        witness = Witness(self.journal, turn, self.configure, cancelled)
+        self._note_seconds(events)
+        witness = Witness(self.journal, turn, self.configure, cancelled, self.seconds)
         for effect in turn.effects:
             if isinstance(effect, Changed):
                 witness.changed(effect.task)
         waits = any(isinstance(effect, FetchLine | FetchBatch) for effect in turn.effects)
         if not waits and not self.core.draining:
             assert not [queue for queue in QUEUES if witness.eligible(queue) and witness.free(queue) > 0], "starved"
+
+    def _note_seconds(self, events: Sequence[Event]) -> None:
+        told = set()
+        for event in events:
+            task = self.journal.tasks.get(event.task_id) if isinstance(event, AttemptEnded) else None
+            if isinstance(event, AttemptEnded) and task and task.state is State.RUNNING and task.id not in told:
+                if task.attempt != event.attempt:
+                    continue
+                told.add(task.id)
+                if event.seconds is None:
+                    self.seconds.pop(task.spec.handler, None)
+                else:
+                    self.seconds.setdefault(task.spec.handler, []).append(event.seconds)
 
     def drain_away(self) -> None:
         """Let everything come to its end."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from model_journal import DictJournal, closed
@@ -28,7 +29,14 @@ def steady(spec: Spec) -> Spec:
 class Witness:
     """Follows a turn's changes one by one, and knows what may happen at each."""
 
-    def __init__(self, journal: DictJournal, turn: Turn, configure: Configure, cancelled: Collection[int]) -> None:
+    def __init__(
+        self,
+        journal: DictJournal,
+        turn: Turn,
+        configure: Configure,
+        cancelled: Collection[int],
+        seconds: Mapping[str, Sequence[float]],
+    ) -> None:
         self.tasks, self.ever, self.gone = dict(journal.tasks), journal.ever, journal.gone
         self.batches = journal.batches | {batch.id: batch for batch in turn.batches}
         self.queues = journal.queues | turn.queues
@@ -36,6 +44,7 @@ class Witness:
         self.turn = turn
         #: Whom somebody wants to be cancelled.
         self.cancelled = cancelled
+        self.seconds = seconds
 
     def changed(self, task: Task) -> None:
         """Judge a task's new state."""
@@ -107,7 +116,7 @@ class Witness:
     def _may_start(self, before: Task, task: Task) -> None:
         queue = task.spec.queue
         assert self._key(before) == min(self._key(other) for other in self.eligible(queue)), "not its turn"
-        assert self.free(queue) > 0
+        assert self.free(queue) + self._ahead(before) > 0, "too many at a time"
         assert self.queues.get(queue) is not QueueState.PAUSED, "a paused queue starts"
         assert task.spec.expires is None or task.spec.expires > self.turn.now, "too late"
         assert before.unmet == 0
@@ -125,8 +134,23 @@ class Witness:
 
     def free(self, queue: str) -> int:
         """How many attempts more a queue may have."""
-        limit = self.configure.concurrency.get(queue, self.configure.concurrency["default"])
-        return limit - sum(task.state is State.RUNNING and task.spec.queue == queue for task in self.tasks.values())
+        return self._limit(queue) - sum(
+            task.state is State.RUNNING and task.spec.queue == queue for task in self.tasks.values()
+        )
+
+    def _limit(self, queue: str) -> int:
+        return self.configure.concurrency.get(queue, self.configure.concurrency["default"])
+
+    def _ahead(self, task: Task) -> int:
+        """How many attempts like it a queue may have beyond that."""
+        policy = self.configure.policies.get(task.spec.handler)
+        seconds = self.seconds.get(task.spec.handler, ())
+        if not seconds or (policy and not policy.requeue_interrupted):
+            return 0
+        mean = seconds[0]
+        for each in seconds[1:]:
+            mean = mean * 7 / 8 + each / 8
+        return min(64, math.floor(0.005 * self._limit(task.spec.queue) / mean + 1e-6))
 
     def _live(self) -> list[Task]:
         return [task for task in self.tasks.values() if not task.state.final]

@@ -35,7 +35,10 @@ def false(raw):
             channel = socket.socket(fileno=os.dup(int(name)))
             answer = os.memfd_create("x")
             os.write(answer, raw.encode())
-            socket.send_fds(channel, [b"answer"], [answer])
+            if len(raw) < 1000:
+                channel.send(raw.encode())
+            else:
+                socket.send_fds(channel, [b"0 0 0\\nnull"], [answer])
             time.sleep(60)
 """
 
@@ -50,14 +53,24 @@ def handlers(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "raw",
     [
-        '{"succeeded":true,"result":"1","cpu_seconds":NaN}',
-        '{"succeeded":true,"result":[1]}',
-        '{"succeeded":true,"result":"no json"}',
-        '{"succeeded":"yes"}',
-        '{"succeeded":true,"message":"\\ud800"}',
-        '{"succeeded":true,"max_rss":99999999999999999999}',
         "5",
-        "[" * 100_000,
+        "0 0 0",
+        "0 0 0 0\n1",
+        "0 -1 0\n1",
+        "0 nan 0\n1",
+        "0 0 99999999999999999999\n1",
+        "0 0 0\nno json",
+        "0 0 0\nNaN",
+        '0 0 0\n"\\ud800"',
+        "0 0 0\n!5",
+        "0 0 0\n!{}",
+        '0 0 0\n!{"reason":"exit"}',
+        '0 0 0\n!{"reason":["exception"]}',
+        '0 0 0\n!{"reason":"exception","message":5}',
+        '0 0 0\n!{"reason":"exception","message":"\\ud800"}',
+        '0 0 0\n!{"reason":"exception","result":"1"}',
+        "0 0 0\n" + "[" * 100_000,
+        "x" * 200_000,
     ],
 )
 def test_false_answer(tmp_path: Path, handlers: str, raw: str) -> None:

@@ -25,6 +25,7 @@ from model_inputs import (
     actions,
     batches,
     configurations,
+    durations,
     outcomes,
     plain_specs,
     queue_states,
@@ -136,12 +137,15 @@ class Machine(Truths):
         which=st.integers(0, 1000),
         outcome=outcomes,
         jitter=st.floats(0, 1),
+        seconds=durations,
         also=st.none() | actions,
         at_once=st.booleans(),
     )
-    def report(self, which: int, outcome: Outcome, jitter: float, also: Action | None, at_once: bool) -> None:
+    def report(
+        self, which: int, outcome: Outcome, jitter: float, seconds: float | None, also: Action | None, at_once: bool
+    ) -> None:
         task_id = list(self.live)[which % len(self.live)]
-        event = AttemptEnded(task_id, self.live.pop(task_id), outcome, jitter)
+        event = AttemptEnded(task_id, self.live.pop(task_id), outcome, jitter, seconds)
         # A report that comes twice must count once.
         self.inbox.extend([event, event])
         if also:

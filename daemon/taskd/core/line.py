@@ -48,6 +48,11 @@ class Line:
         """Whether there is nothing here or in the journal."""
         return not self._entries and self.complete
 
+    @property
+    def front(self) -> Task:
+        """The task that comes next; there must be one."""
+        return self._entries[0][1]
+
     def first(self) -> Key | None:
         """The key of the task that comes next."""
         return self._entries[0][0] if self._entries else None

@@ -64,8 +64,8 @@ class Lines:
             yield self._scheduled.pop()
         self._fetch(self._scheduled, FetchLine(None), turn)
 
-    def take(self, queue: str, blocked: Callable[[int], bool], turn: Turn) -> Task | None:
-        """Take out the task of a queue that comes next; `blocked` are the lanes that must not start one."""
+    def take(self, queue: str, blocked: Callable[[int], bool], fits: Callable[[Task], bool], turn: Turn) -> Task | None:
+        """Take out the task of a queue that comes next, if it `fits`; none of a lane that is `blocked` comes next."""
         best, waits = None, False
         for lane, line in list(self._queued[queue].items()):
             if line.empty:
@@ -77,7 +77,7 @@ class Lines:
                 self._fetch(line, FetchLine(queue, lane), turn)
             elif best is None or (line.first() or ()) < (best.first() or ()):
                 best = line
-        return best.pop() if best and not waits else None
+        return best.pop() if best and not waits and fits(best.front) else None
 
     @staticmethod
     def _fetch(line: Line, effect: FetchLine, turn: Turn) -> None:

@@ -41,6 +41,7 @@ from ..events import (
 )
 from ..task import WAITING, Attempt, State, Task
 from . import intake, life
+from .pace import Pace
 from .steering import Steering
 
 DEFAULT_QUEUE = "default"
@@ -57,6 +58,7 @@ class Core(Steering):
         self.shortage: Shortage | None = None
         self.queues: dict[str, QueueState] = dict(snapshot.queues)
         self._starts = starts
+        self._pace = Pace()
 
     def turn(self, events: Iterable[Event], now: int) -> Turn:
         """Take in the events in their order, then start what can start. `now` is microseconds since the epoch."""
@@ -112,6 +114,7 @@ class Core(Steering):
         if task is None or task.attempt != event.attempt:
             return  # an attempt that the journal does not know as running has no say
         self._leave(task)
+        self._pace.note(task.spec.handler, event.seconds)
         turn.ended.append(Attempt(task.id, task.attempt, task.started_at or turn.now, turn.now, event.outcome))
         may_go_on = task.batch not in self._batches or not self._batches[task.batch].closed
         task = life.after_attempt(task, event, self._policy(task), may_go_on, turn.now)
@@ -195,18 +198,28 @@ class Core(Steering):
         if self.queues.get(queue) is QueueState.PAUSED:
             return False
         late = False
-        free = self._concurrency(queue) - self.counts.of(State.RUNNING, queue)
-        while free > 0 and (task := self._lines.take(queue, self._blocked, turn)):
-            started = self._start(task, turn)
-            free -= started
+        places, running = self._concurrency(queue), self.counts.of(State.RUNNING, queue)
+
+        def fits(task: Task) -> bool:
+            return running < places + self._ahead(task, places)
+
+        while running < places + self._pace.most and (task := self._lines.take(queue, self._blocked, fits, turn)):
+            started = self._start(task, places, turn)
+            running += started
             late |= not started
         return late
+
+    def _ahead(self, task: Task, places: int) -> int:
+        """How many may be started like it beyond the places of its queue."""
+        policy = self._policy(task)
+        # What waits for its place counts as running: cut off there by a crash it must not count as having run once.
+        return self._pace.ahead(task.spec.handler, places) if policy.requeue_interrupted else 0
 
     def _concurrency(self, queue: str) -> int:
         # A queue that a reload took away keeps its tasks, and works them off as the default one does.
         return self._settings.concurrency.get(queue, self._settings.concurrency.get(DEFAULT_QUEUE, 1))
 
-    def _start(self, task: Task, turn: Turn) -> bool:
+    def _start(self, task: Task, places: int, turn: Turn) -> bool:
         """Start an attempt; answers False for a task that has just become too late."""
         task = self._by_the_clock(task)
         if self._too_late(task, turn):
@@ -219,7 +232,7 @@ class Core(Steering):
             self._batches[task.batch].running += 1
         self.counts.enter(task)
         turn.tell(Changed(self._number("change"), task))
-        turn.effects.append(Start(task))
+        turn.effects.append(Start(task, places))
         return True
 
     _takers: Mapping[type, Callable[[Core, Any, Turn], None]] = {

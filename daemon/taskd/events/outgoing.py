@@ -61,9 +61,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start an attempt."""
+    """Start an attempt, now or once one of its queue's places is free: so many attempts may work at a time."""
 
     task: Task
+    places: int
 
 
 @dataclass(frozen=True, slots=True)

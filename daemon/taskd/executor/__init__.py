@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..config import Handler
-from ..events import AttemptEnded
-from ..task import Outcome, Reason, Task
+from ..events import AttemptEnded, Start
+from ..task import Outcome, Reason
 from .attempt import Attempt, Bench, ExecutorSettings, OutputLog
 from .cgroup import Cgroups
 from .command import run_command
@@ -23,6 +23,7 @@ from .function import Pool
 from .leftovers import end_leftovers
 from .limits import applied
 from .loop import Loop
+from .places import Places
 from .tap import ROOM, End, Kept, Piece, Tap, last_lines
 
 __all__ = [
@@ -59,18 +60,14 @@ class Executor(threading.Thread):
         self._bench = Bench(self._loop, settings, output_log, self._finished)
         self._pool = Pool(self._bench)
         self._attempts: dict[int, Attempt] = {}
+        self._places = Places(self._begin)
         #: What has ended in this turn of the loop.
         self._ended: list[AttemptEnded] = []
         self._closing = False
 
-    def launch_many(self, launches: Sequence[tuple[Task, Handler]]) -> None:
+    def launch_many(self, launches: Sequence[tuple[Start, Handler]]) -> None:
         """Start attempts, each number `task.attempt`; whatever is wrong with a handler is reported, not raised."""
-
-        def launch() -> None:
-            for task, handler in launches:
-                self._launch(task, handler)
-
-        if not self._loop.post(launch):
+        if not self._loop.post(lambda: self._launch(launches)):
             raise RuntimeError("the executor is closed")
 
     def end(self, task_id: int, message: str | None = None) -> None:
@@ -112,27 +109,35 @@ class Executor(threading.Thread):
         """Serve until closed."""
         self._loop.run(self._done, self._hand_over)
 
-    def _launch(self, task: Task, handler: Handler) -> None:
-        attempt = self._attempts[task.id] = Attempt(self._bench, task, handler)
+    def _launch(self, launches: Sequence[tuple[Start, Handler]]) -> None:
+        for start, handler in launches:
+            attempt = self._attempts[start.task.id] = Attempt(self._bench, start.task, handler)
+            self._places.add(attempt, start.places)
+        self._places.fill()
+
+    def _begin(self, attempt: Attempt) -> None:
         try:
             if self._closing:
                 attempt.refuse("the daemon is stopping")
-            elif handler.command:
+            elif attempt.handler.command:
                 run_command(self._bench, attempt)
             else:
                 self._pool.run(attempt)
         except Exception as error:
-            _log.exception("an attempt could not be started", extra={"TASK_ID": task.id})
+            _log.exception("an attempt could not be started", extra={"TASK_ID": attempt.task.id})
             attempt.kill()
             attempt.refuse(f"the attempt cannot be started: {error}")
 
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
         task = attempt.task
         del self._attempts[task.id]
-        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, random.random()))  # noqa: S311 - spreads retries
+        self._places.leave(attempt)
+        jitter = random.random()  # noqa: S311 - spreads retries
+        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, jitter, attempt.seconds))
 
     def _hand_over(self) -> None:
-        """Report all that has ended in this turn of the loop: one wake-up of whoever takes it."""
+        """Fill the places that have become free, and report all that has ended: one wake-up of whoever takes it."""
+        self._places.fill()
         if not self._ended:
             return
         ended, self._ended = self._ended, []
@@ -144,6 +149,15 @@ class Executor(threading.Thread):
     def _end(self, task_id: int, message: str | None) -> None:
         if attempt := self._attempts.get(task_id):
             attempt.end(Reason.INTERRUPTED, message)
+            self._drop(attempt)
+
+    def _drop(self, attempt: Attempt) -> bool:
+        """Report an attempt that was to end and has not begun; answers False for one that has."""
+        waits = self._places.waits(attempt)
+        if waits:
+            attempt.end(Reason.INTERRUPTED)
+            attempt.finish(Outcome(False))
+        return waits
 
     def _follow(self, task_id: int, tap: Tap) -> None:
         if attempt := self._attempts.get(task_id):
@@ -156,15 +170,18 @@ class Executor(threading.Thread):
             attempt.unfollow(tap)
 
     def _kill_all(self) -> None:
-        for attempt in self._attempts.values():
-            attempt.kill()
+        self._kill_attempts()
         self._pool.kill()
 
     def _close(self) -> None:
         self._closing = True
-        for attempt in self._attempts.values():
-            attempt.kill()
+        self._kill_attempts()
         self._pool.retire_idle()
+
+    def _kill_attempts(self) -> None:
+        for attempt in list(self._attempts.values()):
+            if not self._drop(attempt):
+                attempt.kill()
 
     def _done(self) -> bool:
         return self._closing and not self._attempts and self._pool.empty

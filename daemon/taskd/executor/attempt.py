@@ -65,6 +65,8 @@ class Attempt:
         self.handler = handler
         #: Why it was cut off; None while it may end by itself.
         self.cut: Reason | None = None
+        #: How long a function worked for it; None where that says nothing of how long the next one will take.
+        self.seconds: float | None = None
         self._why = _ENDED
         self._bench = bench
         self._taps: list[Tap] = []
@@ -122,7 +124,7 @@ class Attempt:
         if output := self._output:
             if not keep_reading:
                 output.close()
-            outcome = _with_output(outcome, output)
+            outcome = _with_output(outcome, output) if output.printed else outcome
         self._bench.finished(self, self._cut_off(outcome) if self.cut else outcome)
         for tap in self._taps:
             tap.finish()

@@ -1,8 +1,8 @@
 """Attempts of function handlers: warm worker processes, kept for each handler and used again.
 
-The executor thread alone calls this. Small packets go over a socketpair, and whatever is large, or must belong to one
-task alone, goes as a descriptor beside them: payload, output pipes, answer. Invariant: a worker has one task at a
-time, and a task that was handed to it is finished by its answer or by its end, whichever comes first.
+The executor thread alone calls this. Packets go over a socketpair; output pipes, which must belong to one task alone,
+and payloads and answers that are large, go as descriptors beside them. Invariant: a worker has one task at a time,
+and a task that was handed to it is finished by its answer or by its end, whichever comes first.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping
-from contextlib import ExitStack
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from ..config import Handler
 from ..task import Outcome, Reason
-from ..values import dump_json, parse_json
+from ..values import MICROSECONDS, dump_json, parse_json
 from .attempt import Attempt, Bench, advise, base_environment, memory_file
 from .limits import enclose
 from .loop import Timer
@@ -29,16 +28,12 @@ from .process import Child, Descriptors, Exit
 _PROGRAM = Path(__file__).with_name("worker.py")
 #: Attempts of one worker whose output is still read, because something that they left behind holds it open.
 _MANY_LATE = 16
+#: Bytes of a packet at the most, as worker.py has it.
+_PACKET = 64 * 1024
 #: Bytes of an answer at the most: a result of 16 MiB, each character of which may take six, and the rest.
 _LONGEST_ANSWER = 100 * 1024 * 1024
-_TEXT = (str, type(None))
-#: What a worker may answer. Anything else could not be kept, and would have the journal taken for damaged.
-_ANSWER: Mapping[str, tuple[type, ...]] = {
-    "succeeded": (bool,),
-    **dict.fromkeys(("reason", "message", "result", "error_type", "traceback"), _TEXT),
-    "cpu_seconds": (float, type(None)),
-    "max_rss": (int, type(None)),
-}
+#: What a worker may say of a failure.
+_FAILURE = frozenset({"reason", "message", "error_type", "traceback"})
 _REASONS = frozenset({Reason.EXCEPTION, Reason.BAD_RESULT, Reason.NOT_STARTED})
 
 
@@ -137,17 +132,19 @@ class Worker:
 
     def work_on(self, attempt: Attempt) -> None:
         """Hand it a task; raises OSError when there are no descriptors left for that, and has then taken nothing."""
-        with ExitStack() as opened:
-            payload = memory_file(attempt.task.spec.payload.encode())
-            opened.callback(os.close, payload)
-            output = attempt.output
-            opened.callback(output.close_writers)
+        output = attempt.output
+        packet, memory = _packet(attempt)
+        try:
             self._cancel_timer()
             self._attempt = attempt
             self._taken += 1
             self._cpu_seconds = self._child.cpu_seconds or self._cpu_seconds
             attempt.begin(self._child)
-            self._send(_variables(attempt), [payload, output.stdout.writer, output.stderr.writer])
+            self._send(packet, [output.stdout.writer, output.stderr.writer, *memory])
+        finally:
+            output.close_writers()
+            for descriptor in memory:
+                os.close(descriptor)
 
     def rest(self) -> None:
         """Wait for the next task, for as long as the handler allows."""
@@ -170,7 +167,7 @@ class Worker:
     def _start(self, theirs: socket.socket, output: Output) -> Child:
         command = [sys.executable, "-P", str(_PROGRAM), self.handler.function, str(os.getpid())]
         environment = base_environment(self.handler, self._bench.settings)
-        environment |= {"PYTHONUNBUFFERED": "1", "TASKD_WORKER": "1"}
+        environment |= {"PYTHONUNBUFFERED": "1", "TASKD_WORKER": "1", "TASKD_HANDLER": self.handler.name}
         if self.handler.python_path:
             environment["PYTHONPATH"] = ":".join(self.handler.python_path)
         descriptors = Descriptors(theirs.fileno(), output.stdout.writer, output.stderr.writer)
@@ -186,13 +183,14 @@ class Worker:
             self._child.kill()
 
     def _answered(self) -> None:
-        attempt, outcome = self._attempt, self._receive()
-        if attempt is None or outcome is None or attempt.cut:
+        attempt, answer = self._attempt, self._receive()
+        if attempt is None or answer is None or attempt.cut:
             # It closed its socket, spoke out of turn or answers too late: of no more use.
             self._hang_up()
             self._child.kill()
             return
         self._attempt = None
+        outcome, attempt.seconds = answer
         self._cpu_seconds += outcome.cpu_seconds or 0.0
         attempt.output.drain()
         self._read_on(attempt.output)
@@ -202,16 +200,14 @@ class Worker:
         else:
             self.rest()
 
-    def _receive(self) -> Outcome | None:
+    def _receive(self) -> tuple[Outcome, float | None] | None:
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._socket, 64, 1)
-            with open(descriptors[0], "rb") as answer:
-                answer.seek(0)
-                return _outcome(answer.read(_LONGEST_ANSWER + 1))
+            packet, descriptors, _, _ = socket.recv_fds(self._socket, _PACKET, 1)
+            return _outcome(_content(descriptors[0]) if descriptors else packet)
         except ConnectionResetError:  # what was sent still lay there when its end was closed
             self._unread = True
             return None
-        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     def _read_on(self, output: Output) -> None:
@@ -251,34 +247,61 @@ class Worker:
             self._timer.cancel()
 
 
-def _variables(attempt: Attempt) -> bytes:
+def _packet(attempt: Attempt) -> tuple[bytes, list[int]]:
+    """What a worker is told, and where that is too long for a packet a memory file with the payload."""
     task = attempt.task
-    variables = {
-        "TASKD_TASK_ID": str(task.id),
-        "TASKD_ATTEMPT": str(task.attempt),
-        "TASKD_HANDLER": task.spec.handler,
-        "TASKD_BATCH_ID": None if task.batch is None else str(task.batch),
-    }
-    return json.dumps(variables).encode()
+    numbers = f"{task.id},{task.attempt},{'' if task.batch is None else task.batch}\n"
+    packet = (numbers + task.spec.payload).encode()
+    if len(packet) <= _PACKET:
+        return packet, []
+    return numbers.encode(), [memory_file(task.spec.payload.encode())]
 
 
-def _outcome(packed: bytes) -> Outcome:
-    """Read an answer; raises what reading it raises. The function can write to the socket too: believe nothing."""
-    if len(packed) > _LONGEST_ANSWER:
-        raise ValueError("the answer is too long")
-    answer = parse_json(packed)
-    if answer.keys() - _ANSWER.keys() or not all(isinstance(value, _ANSWER[name]) for name, value in answer.items()):
+def _content(memory: int) -> bytes:
+    with open(memory, "rb") as file:
+        size = os.fstat(memory).st_size
+        if size > _LONGEST_ANSWER:
+            raise ValueError("the answer is too long")
+        file.seek(0)
+        return file.read(size)
+
+
+def _outcome(answer: bytes) -> tuple[Outcome, float | None]:
+    """Read an answer, and how long the function took; raises what reading it raises.
+
+    The function can write to the socket too: believe nothing. What could not be kept would have the journal taken for
+    damaged.
+    """
+    head, _, text = answer.partition(b"\n")
+    microseconds, used, peak = map(int, head.split(b" "))
+    if not all(0 <= number < 2**63 for number in (microseconds, used, peak)):
+        raise ValueError("the answer has an impossible number")
+    outcome = _failed(text[1:]) if text.startswith(b"!") else Outcome(True, result=_result(text))
+    known = outcome.reason is not Reason.NOT_STARTED
+    outcome = replace(outcome, cpu_seconds=used / MICROSECONDS, max_rss=peak or None)
+    return outcome, microseconds / MICROSECONDS if known else None
+
+
+def _result(text: bytes) -> str:
+    return "null" if text == b"null" else dump_json(json.loads(text.decode()))
+
+
+def _failed(text: bytes) -> Outcome:
+    texts: dict[str, str] = parse_json(text)
+    if texts.keys() - _FAILURE or not all(isinstance(value, str) for value in texts.values()):
         raise ValueError("the answer is none")
-    for text in filter(None, answer.values()):
-        str(text).encode()  # a lone surrogate can be kept nowhere
-    reason, result = answer.pop("reason", None), answer.get("result")
-    if not answer["succeeded"] and reason not in _REASONS:
+    reason = texts.pop("reason", None)
+    if reason not in _REASONS:
         raise ValueError("the answer says not why it failed")
-    if not 0 <= (answer.get("max_rss") or 0) < 2**63:
-        raise ValueError("the answer has an impossible size")
-    if result is not None:
-        answer["result"] = dump_json(json.loads(result))
-    return Outcome(reason=reason and Reason(reason), **answer)
+    for value in texts.values():
+        value.encode()  # a lone surrogate can be kept nowhere
+    return Outcome(
+        False,
+        Reason(reason),
+        texts.get("message"),
+        error_type=texts.get("error_type"),
+        traceback=texts.get("traceback"),
+    )
 
 
 def _death(exit_: Exit, cpu_seconds_before: float) -> Outcome:

@@ -44,6 +44,11 @@ class Stream:
         return self._reader >= 0
 
     @property
+    def printed(self) -> bool:
+        """Whether anything came."""
+        return self._total > 0
+
+    @property
     def truncated(self) -> bool:
         """Whether only the last part was kept."""
         return self._total > self.limit
@@ -120,6 +125,11 @@ class Output:
     def open(self) -> bool:
         """Whether a process may still print."""
         return self.stdout.open or self.stderr.open
+
+    @property
+    def printed(self) -> bool:
+        """Whether anything came."""
+        return self.stdout.printed or self.stderr.printed
 
     @property
     def last_error_line(self) -> str:

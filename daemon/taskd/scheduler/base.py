@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..config import Handler
-from ..task import State, Task
+from ..events import Start
+from ..task import State
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Clock:
 class Attempts(Protocol):
     """What the scheduler needs of an executor."""
 
-    def launch_many(self, launches: Sequence[tuple[Task, Handler]]) -> None:
+    def launch_many(self, launches: Sequence[tuple[Start, Handler]]) -> None:
         """Start attempts; the outcome of each is reported to the inbox, exactly once."""
 
     def end(self, task_id: int, message: str | None = None) -> None:

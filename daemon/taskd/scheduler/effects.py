@@ -86,7 +86,7 @@ class Effects:
 
     def carry_out(self, turn: Turn) -> None:
         """Carry out a turn's effects: attempts begin, then all else is done in its order, and then it is logged."""
-        self._launch([effect.task for effect in turn.effects if isinstance(effect, Start)])
+        self._launch([effect for effect in turn.effects if isinstance(effect, Start)])
         for effect in turn.effects:
             if isinstance(effect, Changed):
                 self._announce(effect)
@@ -158,11 +158,12 @@ class Effects:
         if task.state.final:
             self._inbox.waiters.finish(Finished(task, outcome))
 
-    def _launch(self, tasks: Sequence[Task]) -> None:
-        launches: list[tuple[Task, Handler]] = []
-        for task in tasks:
+    def _launch(self, starts: Sequence[Start]) -> None:
+        launches: list[tuple[Start, Handler]] = []
+        for start in starts:
+            task = start.task
             if handler := self._handler(task.spec.handler):
-                launches.append((task, handler))
+                launches.append((start, handler))
             else:
                 message = f'the handler "{task.spec.handler}" is no longer configured'
                 self.pending.append(AttemptEnded(task.id, task.attempt, Outcome(False, Reason.NOT_STARTED, message)))

@@ -1,0 +1,150 @@
+"""taskd, as a peer: each workload is done over its socket, by clients that are other processes than the daemon."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import peer
+from .daemon import LINE, PARKED, Daemon, Source, bulk
+from .load import Client, Counted, Request, apart, body_of, hammer
+from .marks import Marks, idle_moments, marks
+from .peer import Figures, Peer, Work
+
+NAME = "taskd"
+DURABILITY = "SQLite WAL, synchronous=FULL; group commit"
+
+_SECONDS = 2.0
+PAYLOAD = "x" * 198  # 200 bytes of JSON
+KEEP = Request("/task?handler=keep", json.dumps(PAYLOAD).encode())
+#: How often a fan-out is repeated, by its size: the smaller, the more often.
+_ROUNDS = {10: 40, 100: 15}
+_FEW_ROUNDS = 5
+
+
+def peer_of(source: Source) -> Peer:
+    """This taskd."""
+    works: dict[str, Callable[[Daemon, int], Figures]] = {
+        peer.INTAKE: _intake,
+        peer.BULK: _bulk_intake,
+        peer.DRAIN: _drain,
+        peer.SPAWN: _spawn,
+        peer.LATENCY: _latency,
+        peer.FAN_OUT: _fan_out,
+    }
+    return Peer(NAME, DURABILITY, {name: _work(source, measure) for name, measure in works.items()})
+
+
+def _work(source: Source, measure: Callable[[Daemon, int], Figures]) -> Work:
+    def run(directory: Path, size: int) -> Figures:
+        with Daemon(source, directory) as daemon:
+            return measure(daemon, size)
+
+    return run
+
+
+def _intake(daemon: Daemon, clients: int) -> Figures:
+    daemon.pause(PARKED)
+    return _loaded(daemon, KEEP, clients, 1)
+
+
+def _bulk_intake(daemon: Daemon, tasks: int) -> Figures:
+    daemon.pause(PARKED)
+    return _loaded(daemon, bulk("keep", PAYLOAD, tasks), 1, tasks)
+
+
+def _loaded(daemon: Daemon, request: Request, clients: int, tasks: int) -> Figures:
+    before = daemon.processor_seconds
+    with daemon.client() as client:
+        there = sum(daemon.counts(client, PARKED).values())
+        counted = apart(hammer, daemon.socket, request, clients, _SECONDS)
+        taken = sum(daemon.counts(client, PARKED).values()) - there
+    used = daemon.processor_seconds - before
+    return {peer.RATE: counted.rate * tasks, peer.PROCESSOR: used / taken * 1e6}
+
+
+def _drain(daemon: Daemon, count: int) -> Figures:
+    with marks() as marked:
+        _warm(daemon, marked)
+        daemon.pause(LINE)
+        last = daemon.submit("mark", str(marked.path), count)[-1]
+        used, before = daemon.processor_seconds, time.monotonic()
+        daemon.resume(LINE)
+        daemon.wait_for_all(last)
+        seconds = time.monotonic() - before
+        return {peer.RATE: count / seconds, peer.PROCESSOR: (daemon.processor_seconds - used) / count * 1e6}
+
+
+def _warm(daemon: Daemon, marked: Marks) -> None:
+    with daemon.client() as client:
+        client.ask(Request("/run-tasks", bulk("mark", str(marked.path), 4).body, "application/x-ndjson", status=200))
+    marked.wait(4)
+
+
+def _spawn(daemon: Daemon, count: int) -> Figures:
+    daemon.wait_for_all(daemon.submit("true", None, 4)[-1])
+    used, before = daemon.processor_seconds, time.monotonic()
+    daemon.wait_for_all(daemon.submit("true", None, count)[-1])
+    seconds = time.monotonic() - before
+    return {peer.RATE: count / seconds, peer.PROCESSOR: (daemon.processor_seconds - used) / count * 1e6}
+
+
+def _latency(daemon: Daemon, count: int) -> Figures:
+    with marks() as marked, daemon.client() as client:
+        _warm(daemon, marked)
+        request = Request("/task?handler=mark", json.dumps(str(marked.path)).encode())
+        started = []
+        for number in idle_moments(count):
+            before = time.monotonic()
+            client.ask(request)
+            marked.wait(4 + number)
+            started.append(1000 * (marked.last() - before))
+        return {**percentiles(started), "of a command: p50, ms": _latency_of_a_command(client, count // 2)}
+
+
+def _latency_of_a_command(client: Client, count: int) -> float:
+    request = Request("/task?handler=date&wait=30", b"null", status=200)
+    started = []
+    for _ in idle_moments(count):
+        # A command can tell no other time than that of the wall's clock.
+        before = time.time()
+        task = json.loads(body_of(client.ask(request)))
+        started.append(1000 * (float(task["output"]["stdout"]) - before))
+    return statistics.median(started)
+
+
+def _fan_out(daemon: Daemon, count: int) -> Figures:
+    items = [{"handler": "noop", "payload": None}] * count
+    request = Request("/run-tasks", json.dumps(items).encode(), status=200)
+
+    def run() -> None:
+        # On a new connection each time, which such an answer, whose length is not known when it begins, closes.
+        with daemon.client() as client:
+            client.ask(request)
+
+    return {peer.MILLISECONDS: timed(run, count)}
+
+
+def timed(run: Callable[[], object], size: int) -> float:
+    """How many milliseconds a fan-out takes, in the median, once it has been done."""
+    run()
+    taken = []
+    for _ in idle_moments(_ROUNDS.get(size, _FEW_ROUNDS)):
+        before = time.monotonic()
+        run()
+        taken.append(1000 * (time.monotonic() - before))
+    return statistics.median(taken)
+
+
+def percentiles(milliseconds: list[float]) -> Figures:
+    """The median and the tail."""
+    cuts = statistics.quantiles(milliseconds, n=100)
+    return {peer.MEDIAN: cuts[49], peer.TAIL: cuts[98]}
+
+
+def rate_of(counted: Counted) -> Figures:
+    """What a load came to, as a figure."""
+    return {peer.RATE: counted.rate}

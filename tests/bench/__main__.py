@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import taskd
+from . import limits, short, taskd
 from .daemon import Source
 from .peer import WORKS, Peer
 from .plan import Plan, demand_disk, measure
@@ -20,8 +20,10 @@ DISK = Path("/var/tmp")
 def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for."""
     asked = _parser().parse_args(arguments)
-    peers = _chosen(asked.peer, all_peers(_source(asked)), "peer")
     demand_disk(asked.directory)
+    if asked.short or asked.record:
+        return short.run(_source(asked), asked.directory, asked.record, print)
+    peers = _chosen(asked.peer, all_peers(_source(asked)), "peer")
     here = [peer for peer in peers if _is_here(peer)]
     plan = Plan(here, [work for work in WORKS if not asked.work or work in asked.work], asked.repeat, asked.long)
     samples = measure(plan, asked.directory, _say)
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def all_peers(source: Source) -> list[Peer]:
     """Everybody."""
-    return [taskd.peer_of(source)]
+    return [taskd.peer_of(source), *limits.peers(source)]
 
 
 def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> list[Peer]:
@@ -63,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=5, help="how often all is measured (5)")
     parser.add_argument("--long", action="store_true", help="also the sizes that take minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--short", action="store_true", help="only whether taskd has become slower")
+    parser.add_argument("--record", action="store_true", help="record these ratios")
     parser.add_argument("--daemon", type=Path, default=default.daemon, metavar="DIR", help="the taskd to measure")
     parser.add_argument("--python", type=Path, default=default.python, metavar="FILE", help="what runs it")
     parser.add_argument("--directory", type=Path, default=DISK, metavar="DIR", help=f"on a real disk ({DISK})")

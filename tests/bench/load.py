@@ -54,6 +54,8 @@ class Counted:
 
     answers: int
     seconds: float
+    #: With those that came while it warmed up.
+    all_answers: int
 
     @property
     def rate(self) -> float:
@@ -74,10 +76,10 @@ def hammer(path: Path, request: Request, clients: int, seconds: float) -> Counte
     for descriptor, client in sockets.items():
         loop.register(descriptor, select.EPOLLIN)
         client.sendall(packed)
-    _turn_until(time.monotonic() + WARM, loop, sockets, request)
+    warm = _turn_until(time.monotonic() + min(WARM, seconds / 4), loop, sockets, request)
     before = time.monotonic()
     answers = _turn_until(before + seconds, loop, sockets, request)
-    counted = Counted(answers, time.monotonic() - before)
+    counted = Counted(answers, time.monotonic() - before, warm + answers)
     for client in sockets.values():
         client.close()
     return counted

@@ -72,8 +72,10 @@ def measure(plan: Plan, base: Path, say: Callable[[str], None]) -> list[Sample]:
             before = time.monotonic()
             figures = _cell(Path(name), peer, work, size)
             samples += [Sample(repetition, work, size, peer.name, *figure) for figure in figures]
-            shown = ", ".join(f"{value:.4g} {figure}" for figure, value in figures) or "failed"
-            say(f"{repetition}/{plan.repeat} {work} {size} {peer.name}: {shown} ({time.monotonic() - before:.1f} s)")
+            if shown := ", ".join(f"{value:.4g} {figure}" for figure, value in figures):
+                say(
+                    f"{repetition}/{plan.repeat} {work} {size} {peer.name}: {shown} ({time.monotonic() - before:.1f} s)"
+                )
     return samples
 
 

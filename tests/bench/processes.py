@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +37,29 @@ def started(
         yield process
     finally:
         end(process, stop)
+
+
+def until(ready: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 60.0) -> None:
+    """Wait until a server that was started is ready; fails if it ends instead."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} did not become ready, exit status {process.returncode}")
+        time.sleep(0.01)
+
+
+def listens(address: Path | int) -> bool:
+    """Whether somebody listens on a Unix socket, or on a port of the loopback interface."""
+    there: object = str(address) if isinstance(address, Path) else ("127.0.0.1", address)
+    with socket.socket(socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET) as client:
+        return client.connect_ex(there) == 0  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def end(process: subprocess.Popen[bytes], stop: int = signal.SIGTERM) -> None:
@@ -80,6 +104,25 @@ def processor_seconds(pids: Sequence[int]) -> float:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(map(int, fields[11:15]))
     return ticks / _TICKS
+
+
+class Meter:
+    """What others use of the processors while these processes are at work."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._before = self._read()
+
+    @property
+    def others(self) -> float:
+        """Their share of all processor time since."""
+        busy, every, ours = (now - before for now, before in zip(self._read(), self._before, strict=True))
+        return (busy - ours) / every
+
+    def _read(self) -> tuple[float, float, float]:
+        user, nice, system, idle, wait, *more = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+        busy = user + nice + system + sum(more)
+        return busy / _TICKS, (busy + idle + wait) / _TICKS, processor_seconds(family(self._pids))
 
 
 def wake_ups(pids: Sequence[int], seconds: float) -> float:

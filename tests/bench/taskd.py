@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import peer
 from .daemon import LINE, PARKED, Daemon, Source, bulk
-from .load import Client, Counted, Request, apart, body_of, hammer
+from .load import Client, Request, apart, body_of, hammer
 from .marks import Marks, idle_moments, marks
 from .peer import Figures, Peer, Work
 
@@ -20,6 +20,7 @@ DURABILITY = "SQLite WAL, synchronous=FULL; group commit"
 _SECONDS = 2.0
 PAYLOAD = "x" * 198  # 200 bytes of JSON
 KEEP = Request("/task?handler=keep", json.dumps(PAYLOAD).encode())
+OF_A_COMMAND = "of a command: p50, ms"
 #: How often a fan-out is repeated, by its size: the smaller, the more often.
 _ROUNDS = {10: 40, 100: 15}
 _FEW_ROUNDS = 5
@@ -28,12 +29,12 @@ _FEW_ROUNDS = 5
 def peer_of(source: Source) -> Peer:
     """This taskd."""
     works: dict[str, Callable[[Daemon, int], Figures]] = {
-        peer.INTAKE: _intake,
-        peer.BULK: _bulk_intake,
-        peer.DRAIN: _drain,
-        peer.SPAWN: _spawn,
-        peer.LATENCY: _latency,
-        peer.FAN_OUT: _fan_out,
+        peer.INTAKE: intake,
+        peer.BULK: bulk_intake,
+        peer.DRAIN: drain,
+        peer.SPAWN: spawn,
+        peer.LATENCY: latency,
+        peer.FAN_OUT: fan_out,
     }
     return Peer(NAME, DURABILITY, {name: _work(source, measure) for name, measure in works.items()})
 
@@ -46,36 +47,53 @@ def _work(source: Source, measure: Callable[[Daemon, int], Figures]) -> Work:
     return run
 
 
-def _intake(daemon: Daemon, clients: int) -> Figures:
+def intake(daemon: Daemon, clients: int, seconds: float = _SECONDS) -> Figures:
+    """So many clients hand in one task at a time."""
     daemon.pause(PARKED)
-    return _loaded(daemon, KEEP, clients, 1)
+    return _loaded(daemon, KEEP, clients, 1, seconds)
 
 
-def _bulk_intake(daemon: Daemon, tasks: int) -> Figures:
+def bulk_intake(daemon: Daemon, tasks: int, seconds: float = _SECONDS) -> Figures:
+    """One client hands in so many tasks at a time."""
     daemon.pause(PARKED)
-    return _loaded(daemon, bulk("keep", PAYLOAD, tasks), 1, tasks)
+    return _loaded(daemon, bulk("keep", PAYLOAD, tasks), 1, tasks, seconds)
 
 
-def _loaded(daemon: Daemon, request: Request, clients: int, tasks: int) -> Figures:
+def _loaded(daemon: Daemon, request: Request, clients: int, tasks: int, seconds: float) -> Figures:
     before = daemon.processor_seconds
     with daemon.client() as client:
         there = sum(daemon.counts(client, PARKED).values())
-        counted = apart(hammer, daemon.socket, request, clients, _SECONDS)
+        counted = apart(hammer, daemon.socket, request, clients, seconds)
         taken = sum(daemon.counts(client, PARKED).values()) - there
     used = daemon.processor_seconds - before
     return {peer.RATE: counted.rate * tasks, peer.PROCESSOR: used / taken * 1e6}
 
 
-def _drain(daemon: Daemon, count: int) -> Figures:
+def drain(daemon: Daemon, count: int) -> Figures:
+    """So many functions are there, and two workers begin."""
     with marks() as marked:
         _warm(daemon, marked)
         daemon.pause(LINE)
         last = daemon.submit("mark", str(marked.path), count)[-1]
-        used, before = daemon.processor_seconds, time.monotonic()
-        daemon.resume(LINE)
-        daemon.wait_for_all(last)
-        seconds = time.monotonic() - before
-        return {peer.RATE: count / seconds, peer.PROCESSOR: (daemon.processor_seconds - used) / count * 1e6}
+
+        def run() -> None:
+            daemon.resume(LINE)
+            daemon.wait_for_all(last)
+
+        return _ran(daemon, run, count)
+
+
+def spawn(daemon: Daemon, count: int) -> Figures:
+    """So many commands in one request, until all have ended."""
+    daemon.wait_for_all(daemon.submit("true", None, 4)[-1])
+    return _ran(daemon, lambda: daemon.wait_for_all(daemon.submit("true", None, count)[-1]), count)
+
+
+def _ran(daemon: Daemon, run: Callable[[], None], count: int) -> Figures:
+    used, before = daemon.processor_seconds, time.monotonic()
+    run()
+    seconds = time.monotonic() - before
+    return {peer.RATE: count / seconds, peer.PROCESSOR: (daemon.processor_seconds - used) / count * 1e6}
 
 
 def _warm(daemon: Daemon, marked: Marks) -> None:
@@ -84,15 +102,8 @@ def _warm(daemon: Daemon, marked: Marks) -> None:
     marked.wait(4)
 
 
-def _spawn(daemon: Daemon, count: int) -> Figures:
-    daemon.wait_for_all(daemon.submit("true", None, 4)[-1])
-    used, before = daemon.processor_seconds, time.monotonic()
-    daemon.wait_for_all(daemon.submit("true", None, count)[-1])
-    seconds = time.monotonic() - before
-    return {peer.RATE: count / seconds, peer.PROCESSOR: (daemon.processor_seconds - used) / count * 1e6}
-
-
-def _latency(daemon: Daemon, count: int) -> Figures:
+def latency(daemon: Daemon, count: int) -> Figures:
+    """One function after the other, with nothing else to do."""
     with marks() as marked, daemon.client() as client:
         _warm(daemon, marked)
         request = Request("/task?handler=mark", json.dumps(str(marked.path)).encode())
@@ -102,7 +113,7 @@ def _latency(daemon: Daemon, count: int) -> Figures:
             client.ask(request)
             marked.wait(4 + number)
             started.append(1000 * (marked.last() - before))
-        return {**percentiles(started), "of a command: p50, ms": _latency_of_a_command(client, count // 2)}
+        return {**percentiles(started), OF_A_COMMAND: _latency_of_a_command(client, count // 2)}
 
 
 def _latency_of_a_command(client: Client, count: int) -> float:
@@ -116,7 +127,8 @@ def _latency_of_a_command(client: Client, count: int) -> float:
     return statistics.median(started)
 
 
-def _fan_out(daemon: Daemon, count: int) -> Figures:
+def fan_out(daemon: Daemon, count: int) -> Figures:
+    """One request for so many functions, answered when all have run."""
     items = [{"handler": "noop", "payload": None}] * count
     request = Request("/run-tasks", json.dumps(items).encode(), status=200)
 
@@ -143,8 +155,3 @@ def percentiles(milliseconds: list[float]) -> Figures:
     """The median and the tail."""
     cuts = statistics.quantiles(milliseconds, n=100)
     return {peer.MEDIAN: cuts[49], peer.TAIL: cuts[98]}
-
-
-def rate_of(counted: Counted) -> Figures:
-    """What a load came to, as a figure."""
-    return {peer.RATE: counted.rate}

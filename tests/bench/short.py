@@ -32,7 +32,7 @@ _CLIENTS = 8
 _OTHERS, _MOST = "others", 0.1
 
 #: The limits, as how fast they are.
-_CONSTANT, _SPAWN, _COMMIT = "waitress, by processor time", "spawns, by processor time", "commits of SQLite"
+_JSON, _SPAWN, _COMMIT = "JSON there and back", "spawns", "commits of SQLite"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Ratio:
 
 
 RATIOS: Mapping[str, Ratio] = {
-    "intake, 1 client": Ratio(peer.PROCESSOR, _CONSTANT, lambda daemon: taskd.intake(daemon, 1, _SECONDS)),
-    "intake, 8 clients": Ratio(peer.PROCESSOR, _CONSTANT, lambda daemon: taskd.intake(daemon, _CLIENTS, _SECONDS)),
-    "bulk intake": Ratio(peer.PROCESSOR, _CONSTANT, lambda daemon: taskd.bulk_intake(daemon, 1000, _SECONDS)),
-    "functions": Ratio(peer.PROCESSOR, _CONSTANT, lambda daemon: taskd.drain(daemon, 400)),
+    "intake, 1 client": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.intake(daemon, 1, _SECONDS)),
+    "intake, 8 clients": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.intake(daemon, _CLIENTS, _SECONDS)),
+    "bulk intake": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.bulk_intake(daemon, 1000, _SECONDS)),
+    "functions": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.drain(daemon, 400)),
     "commands": Ratio(peer.PROCESSOR, _SPAWN, lambda daemon: taskd.spawn(daemon, 150)),
     "fan-out of 10": Ratio(peer.MILLISECONDS, _COMMIT, lambda daemon: taskd.fan_out(daemon, 10)),
     "start of a function": Ratio(peer.MEDIAN, _COMMIT, lambda daemon: taskd.latency(daemon, 20)),
@@ -60,11 +60,11 @@ def run(source: Source, base: Path, record: bool, say: Callable[[str], None]) ->
     best, quiet = _measured(source, base)
     ratios = {name: best[name] / best[ratio.limit] for name, ratio in RATIOS.items()}
     if record:
-        RECORDED.write_text(json.dumps({name: round(ratio, 4) for name, ratio in ratios.items()}, indent=2) + "\n")
+        RECORDED.write_text(json.dumps({name: round(ratio, 6) for name, ratio in ratios.items()}, indent=2) + "\n")
     recorded = json.loads(RECORDED.read_text())
     verdicts = {name: _verdict(name, ratio, recorded[name], quiet) for name, ratio in ratios.items()}
     for name, ratio in ratios.items():
-        say(f"{name:22}{ratio:8.4f} of {RATIOS[name].limit:30}recorded{recorded[name]:8.4f}  {verdicts[name]}")
+        say(f"{name:22}{ratio:9.5f} of {RATIOS[name].limit:30}recorded {recorded[name]:9.5f}  {verdicts[name]}")
     return 1 if _FALLEN in verdicts.values() else 0
 
 
@@ -81,19 +81,18 @@ def _measured(source: Source, base: Path) -> tuple[dict[str, float], bool]:
     """The best of every limit and of every part of taskd, and whether a round was ours alone."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base, prefix="taskd-bench-")))
-        constant = stack.enter_context(limits.constant(source, directory))
         daemon = stack.enter_context(Daemon(source, directory))
-        rounds = [_round(constant, daemon, directory / str(number)) for number in range(_ROUNDS)]
+        rounds = [_round(daemon, directory / str(number)) for number in range(_ROUNDS)]
         best = {name: max(speeds[name] for speeds in rounds) for name in rounds[0]}
         return best, min(-speeds[_OTHERS] for speeds in rounds) < _MOST
 
 
-def _round(constant: limits.Constant, daemon: Daemon, directory: Path) -> dict[str, float]:
+def _round(daemon: Daemon, directory: Path) -> dict[str, float]:
     """How fast every limit and every part of taskd is; of all of it more is better."""
     directory.mkdir()
-    meter = Meter([os.getpid(), constant.pid, *daemon.pids])
+    meter = Meter([os.getpid(), *daemon.pids])
     speeds = {
-        _CONSTANT: 1 / constant.measure(_CLIENTS, _SECONDS)[peer.PROCESSOR],
+        _JSON: 1 / limits.json_there_and_back(),
         _SPAWN: 1 / limits.spawns(150, groups=True)[peer.PROCESSOR],
         _COMMIT: apart(limits.commits, directory, 1, _SECONDS).rate,
     }

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import limits, short, taskd
+from . import libraries, limits, short, taskd
 from .daemon import Source
 from .peer import WORKS, Peer
 from .plan import Plan, demand_disk, measure
@@ -20,6 +20,9 @@ DISK = Path("/var/tmp")
 def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for."""
     asked = _parser().parse_args(arguments)
+    if asked.needs:
+        _print_needs(asked)
+        return 0
     demand_disk(asked.directory)
     if asked.short or asked.record:
         return short.run(_source(asked), asked.directory, asked.record, print)
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def all_peers(source: Source) -> list[Peer]:
     """Everybody."""
-    return [taskd.peer_of(source), *limits.peers(source)]
+    return [taskd.peer_of(source), *libraries.peers(), *limits.peers(source)]
 
 
 def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> list[Peer]:
@@ -45,6 +48,13 @@ def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> li
         known = ", ".join(peer.name for peer in peers)
         raise SystemExit(f"there is no {what} {', '.join(sorted(unknown))}; there are {known}")
     return [peer for peer in peers if not names or peer.name in names]
+
+
+def _print_needs(asked: argparse.Namespace) -> None:
+    """What `run` is to install, as far as it can be had: a line for Debian's packages, one for Python's."""
+    chosen = [] if asked.short or asked.record else _chosen(asked.peer, all_peers(_source(asked)), "peer")
+    for kind in ("debian", "python"):
+        print(*sorted({package for peer in chosen for package in getattr(peer, kind)}))
 
 
 def _is_here(peer: Peer) -> bool:
@@ -60,6 +70,7 @@ def _source(asked: argparse.Namespace) -> Source:
 def _parser() -> argparse.ArgumentParser:
     default = Source()
     parser = argparse.ArgumentParser("tests/bench/run", description="Measure taskd beside other task queues.")
+    parser.add_argument("--needs", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=_works, metavar="W1,…", help=f"only these of {', '.join(WORKS)}")
     parser.add_argument("--peer", type=_names, metavar="NAME,…", help="only these")
     parser.add_argument("--repeat", type=int, default=5, help="how often all is measured (5)")

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
@@ -63,8 +66,8 @@ class Counted:
         return self.answers / self.seconds
 
 
-def apart(function: Callable[..., Counted], *arguments: object) -> Counted:
-    """Call a function in a process of its own; answer what it counted."""
+def apart(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a process of its own; answer what it answers."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply_async(function, arguments).get(PATIENCE)
 

@@ -6,6 +6,7 @@ times are those in the file, however late they are read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -34,6 +35,13 @@ class Marks:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{size} tasks ran of {count}")
             time.sleep(_INTERVAL)
+
+    def wait_for_some(self, count: int, seconds: float) -> int:
+        """Wait until there are so many, or this time is over since the first; answer how many there are."""
+        self.wait(1)
+        with contextlib.suppress(TimeoutError):
+            self.wait(count, seconds)
+        return len(self.times())
 
     def times(self) -> list[float]:
         """When the tasks ran, in order."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import peer
 from .daemon import LINE, PARKED, Daemon, Source, bulk
+from .figures import PAYLOAD, percentiles, timed
 from .load import Client, Request, apart, body_of, hammer
 from .marks import Marks, idle_moments, marks
 from .peer import Figures, Peer, Work
@@ -18,12 +19,8 @@ NAME = "taskd"
 DURABILITY = "SQLite WAL, synchronous=FULL; group commit"
 
 _SECONDS = 2.0
-PAYLOAD = "x" * 198  # 200 bytes of JSON
 KEEP = Request("/task?handler=keep", json.dumps(PAYLOAD).encode())
 OF_A_COMMAND = "of a command: p50, ms"
-#: How often a fan-out is repeated, by its size: the smaller, the more often.
-_ROUNDS = {10: 40, 100: 15}
-_FEW_ROUNDS = 5
 
 
 def peer_of(source: Source) -> Peer:
@@ -138,20 +135,3 @@ def fan_out(daemon: Daemon, count: int) -> Figures:
             client.ask(request)
 
     return {peer.MILLISECONDS: timed(run, count)}
-
-
-def timed(run: Callable[[], object], size: int) -> float:
-    """How many milliseconds a fan-out takes, in the median, once it has been done."""
-    run()
-    taken = []
-    for _ in idle_moments(_ROUNDS.get(size, _FEW_ROUNDS)):
-        before = time.monotonic()
-        run()
-        taken.append(1000 * (time.monotonic() - before))
-    return statistics.median(taken)
-
-
-def percentiles(milliseconds: list[float]) -> Figures:
-    """The median and the tail."""
-    cuts = statistics.quantiles(milliseconds, n=100)
-    return {peer.MEDIAN: cuts[49], peer.TAIL: cuts[98]}

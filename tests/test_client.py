@@ -428,3 +428,11 @@ def test_notices_a_body_that_is_cut_off(size: int) -> None:
         return
     with pytest.raises(ConnectionResetError):
         reader.read()
+
+
+@pytest.mark.parametrize("size", [b"hello", b"-5", b"0x5", b"5_0", b"", b"5" * 17])
+def test_a_size_of_a_chunk_that_is_none_breaks_the_answer(size: bytes) -> None:
+    """What is no answer of the daemon's ends as one that was cut off, in no error of Python's own."""
+    reader = io.BufferedReader(Body(io.BytesIO(size + b"\r\n0123456789\r\n"), 0, chunked=True))  # type: ignore[arg-type]
+    with pytest.raises(ConnectionResetError):
+        reader.read()

@@ -306,6 +306,7 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
         ('[handlers.x]\ncommand = "ls"', "handlers.x.command must be a list of texts"),
         ("[handlers.x]\ncommand = []", "handlers.x.command must be a list of texts"),
         ('[handlers.x]\ncommand = ["{p}"]', "handlers.x.command must name its program without a placeholder"),
+        ('[handlers.x]\ncommand = ["a", "b\\u0000"]', "handlers.x.command holds a NUL"),
         ('[handlers.x]\ncommand = ["a", "{"]', 'handlers.x.command has a stray "{"'),
         ('[handlers.x]\nfunction = "a.b"', 'handlers.x.function must be "module:function"'),
         ('[handlers.x]\nfunction = "a:b c"', 'handlers.x.function must be "module:function"'),

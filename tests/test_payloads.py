@@ -39,6 +39,7 @@ def refused(schema: Any, payload: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("schema", "mistake"),
     [
+        ({"$id": {}}, "is no JSON Schema: /$id: {} is not of type 'string'"),
         ({"type": "strng"}, "is no JSON Schema: /type: 'strng' is not valid"),
         ({"properties": {"a": {"minimum": "1"}}}, "is no JSON Schema: /properties/a/minimum: '1' is not of type"),
         ({"minimum": float("nan")}, "is not JSON"),
@@ -51,6 +52,9 @@ def refused(schema: Any, payload: Any) -> list[tuple[str, str]]:
         ({"$ref": "#/$defs/none"}, 'refers to "#/$defs/none", which is not in it'),
         ({"$ref": "#anchor"}, 'refers to "#anchor", which is not in it'),
         ({"$ref": "#/required", "required": []}, 'refers to "#/required", which is not in it'),
+        ({"items": {"$ref": "#n"}, "x": {"$anchor": "n", "type": 1}}, "is no JSON Schema"),
+        ({"items": {"$ref": "#/x"}, "x": {"items": {"type": "strng"}}}, "is no JSON Schema"),
+        ({"items": {"$ref": "#/x"}, "x": {"items": {"pattern": 1}}}, "is no JSON Schema"),
         ({"properties": {"a": {"$id": "http://example.org/a"}}}, 'has an "$id" within'),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "is of another dialect"),
         ({"$ref": "#"}, "refers to itself without end"),
@@ -119,6 +123,20 @@ def test_a_schema_may_refer_to_its_own_parts(schema: Any, good: Any, bad: Any) -
     """By pointer or by anchor; a format is a remark."""
     Schema.read(schema).check(good)
     assert refused(schema, bad)
+
+
+@pytest.mark.parametrize("name", ["$ref", "$dynamicRef"])
+@pytest.mark.parametrize("anchor", ["$anchor", "$dynamicAnchor"])
+def test_an_anchor_where_no_schema_stands_is_refused_or_works(name: str, anchor: str) -> None:
+    """At load, or not at all: no payload is the first to find that a reference leads nowhere."""
+    schema = {"items": {name: "#n"}, "x": {"n": {anchor: "n", "type": "null"}}}
+    try:
+        read = Schema.read(schema)
+    except ValueError as error:
+        assert 'refers to "#n", which is not in it' in str(error)
+    else:
+        read.check([None])
+        assert refused(schema, [1])
 
 
 # The payload

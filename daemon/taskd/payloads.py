@@ -89,9 +89,11 @@ def _compile(document: Any) -> Any:
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415  (for those who use it)
 
     _check_keywords(document)
-    validator = Draft202012Validator(document)
     try:
+        # First: what is none, such as one whose "$id" is a number, may not even make a validator.
         Draft202012Validator.check_schema(document)
+        validator = Draft202012Validator(document)
+        _follow_references(document, validator)
         for sample in _SAMPLES:
             validator.is_valid(sample)
     except SchemaError as error:
@@ -99,6 +101,23 @@ def _compile(document: Any) -> Any:
     except RecursionError as error:
         raise ValueError("refers to itself without end, or is nested too deep") from error
     return validator
+
+
+def _follow_references(document: Any, validator: Any) -> None:
+    """Raise SchemaError for a place that is referred to and no schema, ValueError for one that is not found.
+
+    What stands below an unknown keyword has not been looked at before; and an anchor does not count there.
+    """
+    anchored = {f"#{place[name]}": place for place in _objects(document) for name in _ANCHORS if name in place}
+    for name, value in _pairs(document):
+        if name in _REFERENCES and isinstance(value, str):
+            validator.check_schema(anchored.get(value, _place(document, value[1:])))
+            try:
+                validator.evolve(schema={name: value}).is_valid(None)
+            except RecursionError:
+                raise
+            except Exception as error:  # each version has one of its own
+                raise ValueError(f'refers to "{value[:100]}", which is not in it') from error
 
 
 def _check_keywords(document: Any) -> None:
@@ -121,31 +140,38 @@ def _check_keywords(document: Any) -> None:
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
     """Every name in the document with what it stands for, however deep, whether it is a keyword there or not."""
+    for found in _objects(value):
+        yield from found.items()
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in the document."""
     if isinstance(value, dict):
-        yield from value.items()
+        yield value
     if isinstance(value, (dict, list)):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _pairs(item)
+            yield from _objects(item)
 
 
 def _check_reference(document: Any, reference: str, anchors: Iterable[str]) -> None:
     if not reference.startswith("#"):
         raise ValueError(f'refers to "{reference[:100]}"; it can refer only to itself, as "#/$defs/NAME"')
-    if reference[1:] not in ("", *anchors) and not _leads_somewhere(document, reference[1:]):
+    if reference[1:] not in anchors and _place(document, reference[1:]) is None:
         raise ValueError(f'refers to "{reference[:100]}", which is not in it')
 
 
-def _leads_somewhere(document: Any, fragment: str) -> bool:
+def _place(document: Any, pointer: str) -> Any:
+    """What may be a schema at that place; None where there is none."""
     from urllib.parse import unquote  # noqa: PLC0415
 
     here = document
-    for part in unquote(fragment).split("/")[1:]:
+    for part in unquote(pointer).split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
         try:
             here = here[int(name)] if isinstance(here, list) else here[name]
         except (LookupError, TypeError, ValueError):
-            return False
-    return fragment.startswith("/") and isinstance(here, (dict, bool))
+            return None
+    return here if pointer[:1] in ("", "/") and isinstance(here, (dict, bool)) else None
 
 
 def _check_pattern(pattern: str) -> None:

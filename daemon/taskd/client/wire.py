@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,9 @@ from typing import Any, Protocol
 
 #: Bytes of one line of a response's head.
 _MAX_LINE = 65536
+#: Of a chunk, in hexadecimal; and of a body.
+_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
+_LENGTH = re.compile("[0-9]{1,18}", re.ASCII)
 
 
 class Broken(Exception):
@@ -83,7 +87,8 @@ class Connection:
             raise
         except OSError as error:
             raise Broken(error, sent=True) from error
-        if not status.startswith("HTTP/1.") or not status[9:12].isdecimal():
+        length = headers.get("content-length", "0")
+        if not status.startswith("HTTP/1.") or not status[9:12].isdecimal() or not _LENGTH.fullmatch(length):
             raise NoHTTP(status[:80])
         if status.startswith("HTTP/1.0"):
             headers.setdefault("connection", "close")
@@ -163,7 +168,10 @@ class Body(io.RawIOBase):
         return count
 
     def _next_chunk(self) -> None:
-        self._left = int(self._line().partition(b";")[0], 16)
+        size = self._line().partition(b";")[0].strip()
+        if not _SIZE.fullmatch(size):
+            raise ConnectionResetError("the answer is not chunked as it says")
+        self._left = int(size, 16)
         if not self._left:
             while self._line():
                 pass

@@ -120,6 +120,8 @@ def command(value: object) -> tuple[Template, ...]:
     """Read a program and its arguments; only the arguments have placeholders."""
     if not isinstance(value, list) or not value or not all(isinstance(part, str) and part for part in value):
         raise ValueError('must be a list of texts such as ["/usr/bin/sha256sum", "{path}"]; there is no shell')
+    if any("\0" in part for part in value):
+        raise ValueError("holds a NUL, which no argument can carry")
     if Template.parse(value[0]).fields:
         raise ValueError("must name its program without a placeholder")
     return tuple(Template.parse(part) for part in value)

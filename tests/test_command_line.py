@@ -32,7 +32,15 @@ def home() -> Iterator[Path]:
 def test_explains_itself() -> None:
     """--help names every flag and what the exit statuses mean, --version the version."""
     shown = command("--help").stdout
-    for flag in ("--config", "--socket", "--state-directory", "--check-config", "--check-journal", "--version"):
+    for flag in (
+        "--config",
+        "--socket",
+        "--state-directory",
+        "--check-config",
+        "--check-journal",
+        "--salvage",
+        "--version",
+    ):
         assert flag in shown
     for status in ("65", "69", "78"):
         assert f" {status} " in shown

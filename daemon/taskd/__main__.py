@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .config import Access, Config, Handler, load
 from .errors import ConfigError, JournalError, RequestError, StartError, ValidationFailed
 from .executor.cgroup import controllers
 from .executor.limits import applied, search_path
-from .journal import JOURNAL_FILE, backup, check
+from .journal import JOURNAL_FILE, backup, check, claim
 from .log import set_up
 from .places import default_places, xdg
 from .users import unknown
@@ -46,6 +47,8 @@ def _command(options: argparse.Namespace) -> Callable[[], int]:
         return lambda: _check_config(_load(options, os.environ))
     if options.check_journal:
         return lambda: _check_journal(_load(options, os.environ))
+    if options.salvage:
+        return lambda: _salvage(_load(options, os.environ), options.salvage)
     if options.backup:
         return lambda: _backup(_load(options, os.environ), options.backup)
     if options.reload:
@@ -69,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_argument("--check-journal", action="store_true", help="verify the journal, also of a running taskd")
     actions.add_argument(
         "--backup", type=Path, metavar="FILE", help="copy the journal to FILE, also of a running taskd"
+    )
+    actions.add_argument(
+        "--salvage", type=Path, metavar="FILE", help="bring what is whole of a damaged journal into FILE, a new one"
     )
     actions.add_argument("--reload", action="store_true", help="have the running taskd read its configuration again")
     parser.add_argument("--version", action="version", version=f"taskd {__version__}")
@@ -168,6 +174,23 @@ def _backup(config: Config, target: Path) -> int:
         raise JournalError(f"there is no journal at {path}")
     backup(path, target.absolute())
     print(f"{target}: a sound copy of {path}")
+    return 0
+
+
+def _salvage(config: Config, target: Path) -> int:
+    # Imported here: it is needed once in years.
+    from .journal.salvage import salvage  # noqa: PLC0415
+
+    directory = config.daemon.state_directory
+    path = directory / JOURNAL_FILE
+    if not path.exists():
+        raise JournalError(f"there is no journal at {path}")
+    with closing(claim(directory)):
+        found = salvage(path, target.absolute())
+    for lost in found.lost:
+        print(f"lost: {lost}", file=sys.stderr)
+    kept = ", ".join(f"{count} {table}" for table, count in found.kept.items())
+    print(f"{target}: a sound journal with what is whole of {path}: {kept}; lost: {len(found.lost)}")
     return 0
 
 

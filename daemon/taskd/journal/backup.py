@@ -29,9 +29,9 @@ def backup(path: Path, target: Path) -> None:
         _copy(path, part)
         if faults := check(part):
             raise JournalDamaged(f"{path} is damaged: {faults[0]}; no backup was made")
-        _sync(part)
+        sync(part)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except sqlite3.Error as error:
         raise as_journal_error(path, error) from error
     except OSError as error:
@@ -55,7 +55,8 @@ def _copy(path: Path, part: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what was written to a file, or in a directory, on the disk; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

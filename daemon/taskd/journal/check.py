@@ -17,6 +17,11 @@ from .files import as_journal_error, inspect, is_blank, open_reader
 SMALL = 16 * 1024 * 1024
 
 
+def name_of(error: JournalDamaged) -> str:
+    """Which row it is that does not match its checksum."""
+    return error.detail.partition(": ")[2].partition(" does not")[0]
+
+
 def _task_of(row: rows.Row) -> Task:
     task = rows.task_of(row[:-1])
     if row[-1] != rows.fingerprint(task.spec.payload):
@@ -38,7 +43,7 @@ _MISCOUNTED = """
     SELECT id FROM tasks
     WHERE finished_at IS NULL AND unmet != (SELECT count(*) FROM dependencies WHERE task_id = tasks.id)
 """
-_GAPS = (
+GAPS = (
     "SELECT first FROM (SELECT first, lag(first + count) OVER (ORDER BY first) AS due FROM changes) WHERE first != due"
 )
 
@@ -66,12 +71,12 @@ def check_small(path: Path) -> None:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise JournalDamaged(
             f"{path} is damaged: {faults[0]}{more}; nothing was changed. `taskd --check-journal` lists all;"
-            " restore a backup, or move the journal away to start anew"
+            " restore a backup, have `taskd --salvage FILE` bring out what is whole, or move the journal away"
         )
 
 
 def _structure(connection: sqlite3.Connection) -> Iterator[str]:
-    for (line,) in connection.execute("PRAGMA quick_check"):
+    for (line,) in connection.execute("PRAGMA integrity_check"):
         if line != "ok":
             yield str(line)
 
@@ -82,7 +87,7 @@ def _rows(connection: sqlite3.Connection) -> Iterator[str]:
             try:
                 value = read(row)
             except JournalDamaged as error:
-                yield error.detail.partition(": ")[2].partition(".")[0]
+                yield f"{name_of(error)} does not match its checksum"
             else:
                 if isinstance(value, Task):
                     yield from _life(value)
@@ -102,5 +107,5 @@ def _sense(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"attempt {number} belongs to task {task}, which is not there"
     for (task,) in connection.execute(_MISCOUNTED):
         yield f"task {task} waits for another number of tasks than it says"
-    for (first,) in connection.execute(_GAPS):
+    for (first,) in connection.execute(GAPS):
         yield f"changes before number {first} are missing"

@@ -179,6 +179,6 @@ def as_journal_error(path: Path, error: sqlite3.Error) -> JournalError:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
         return JournalDamaged(
             f"{path} is damaged ({error}); nothing was changed."
-            " Restore a backup, or move the journal away to start anew"
+            " Restore a backup, have `taskd --salvage FILE` bring out what is whole, or move the journal away"
         )
     return JournalError(f"{path} cannot be used: {error}")

@@ -293,5 +293,5 @@ def damaged(what: str) -> JournalDamaged:
     """The error that names a row which is not what was written."""
     return JournalDamaged(
         f"the journal is damaged: {what} does not match its checksum. Nothing was changed."
-        " `taskd --check-journal` lists all damage; restore a backup, or move the journal away to start anew."
+        " `taskd --check-journal` lists all damage; restore a backup, or `taskd --salvage FILE` brings out the rest."
     )

@@ -19,6 +19,7 @@ from ..events import PORTION, Turn
 from . import rows
 from .check import check_small
 from .files import open_writer
+from .frames import refuse_broken_log
 from .loader import Loader, reading
 from .space import Space
 
@@ -28,15 +29,15 @@ def _insert(table: str, columns: str, verb: str = "INSERT") -> str:
     return f"{verb} INTO {table} ({columns}) VALUES ({places})"
 
 
-_INSERT_BATCH = _insert("batches", rows.BATCH_COLUMNS)
-_INSERT_TASK = _insert("tasks", rows.TASK_COLUMNS + ", fingerprint")
-_INSERT_ATTEMPT = _insert("attempts", rows.ATTEMPT_COLUMNS)
-_INSERT_CHANGES = _insert("changes", rows.CHANGE_COLUMNS)
-_INSERT_RECEIPT = _insert("receipts", rows.RECEIPT_COLUMNS, "REPLACE")
-_INSERT_QUEUE = _insert("queues", rows.QUEUE_COLUMNS, "REPLACE")
-_INSERT_SCHEDULE = _insert("schedules", rows.SCHEDULE_COLUMNS, "REPLACE")
-_INSERT_DEPENDENCY = _insert("dependencies", "task_id, depends_on")
-_UPDATE_TASK = f"UPDATE tasks SET ({rows.LIFE_COLUMNS}, life_checksum) = ({','.join('?' * 13)}) WHERE id = ?"  # noqa: S608
+INSERT_BATCH = _insert("batches", rows.BATCH_COLUMNS)
+INSERT_TASK = _insert("tasks", rows.TASK_COLUMNS + ", fingerprint")
+INSERT_ATTEMPT = _insert("attempts", rows.ATTEMPT_COLUMNS)
+INSERT_CHANGES = _insert("changes", rows.CHANGE_COLUMNS)
+INSERT_RECEIPT = _insert("receipts", rows.RECEIPT_COLUMNS, "REPLACE")
+INSERT_QUEUE = _insert("queues", rows.QUEUE_COLUMNS, "REPLACE")
+INSERT_SCHEDULE = _insert("schedules", rows.SCHEDULE_COLUMNS, "REPLACE")
+INSERT_DEPENDENCY = _insert("dependencies", "task_id, depends_on")
+UPDATE_TASK = f"UPDATE tasks SET ({rows.LIFE_COLUMNS}, life_checksum) = ({','.join('?' * 13)}) WHERE id = ?"  # noqa: S608
 _DELETE_MET = "DELETE FROM dependencies WHERE task_id = ? AND depends_on = ?"
 #: The batch of a task that is its last one.
 _DELETE_BATCH = """
@@ -87,6 +88,7 @@ class Journal(Loader):
         #: What there is room for, beside the journal.
         self.space = Space(path)
         self.space.prepare()
+        refuse_broken_log(path)
         check_small(path)
         super().__init__(open_writer(path))
         self._finished: int = self._value("SELECT count(*) FROM tasks WHERE finished_at IS NOT NULL")
@@ -156,18 +158,18 @@ class Journal(Loader):
 
 def _statements(turn: Turn) -> Iterator[tuple[str, Sequence[rows.Row]]]:
     """What a turn writes, table by table."""
-    yield _INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]
-    yield _INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()]
-    yield _INSERT_ATTEMPT, [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
-    yield _UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]
-    yield _INSERT_DEPENDENCY, [(task.id, other) for task in turn.accepted.values() for other in task.spec.depends_on]
+    yield INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]
+    yield INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()]
+    yield INSERT_ATTEMPT, [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
+    yield UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]
+    yield INSERT_DEPENDENCY, [(task.id, other) for task in turn.accepted.values() for other in task.spec.depends_on]
     yield _DELETE_MET, list(turn.met)
     over = [task for task in turn.changed.values() if task.spec.depends_on and task.state.final]
     yield _DELETE_DEPENDENCIES, [(task.id,) for task in over]
-    yield _INSERT_CHANGES, [rows.change_row(turn)] if turn.changes else []
-    yield _INSERT_RECEIPT, [rows.receipt_row(receipt) for receipt in turn.receipts.values()]
-    yield _INSERT_QUEUE, [rows.queue_row(name, state) for name, state in turn.queues.items()]
-    yield _INSERT_SCHEDULE, [rows.schedule_row(schedule) for schedule in turn.schedules.values()]
+    yield INSERT_CHANGES, [rows.change_row(turn)] if turn.changes else []
+    yield INSERT_RECEIPT, [rows.receipt_row(receipt) for receipt in turn.receipts.values()]
+    yield INSERT_QUEUE, [rows.queue_row(name, state) for name, state in turn.queues.items()]
+    yield INSERT_SCHEDULE, [rows.schedule_row(schedule) for schedule in turn.schedules.values()]
 
 
 def _delete(execute_many: Callable[[str, Iterable[rows.Row]], Any], task_ids: Iterable[int]) -> None:

@@ -131,6 +131,8 @@ class Taskd:
         self.configure(config)
         self.manager = Manager(directory / "notify")
         self._environment = dict(environment or {})
+        #: What is run; something that runs it in turn, or one that is broken on purpose.
+        self.program = [sys.executable, "-m", "taskd"]
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[socket.socket] = []
 
@@ -165,7 +167,7 @@ class Taskd:
         assert self._process is None or self._process.poll() is not None, "it runs already"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "taskd", "--config", str(self.config_file)],
+                [*self.program, "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

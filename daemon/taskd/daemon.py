@@ -31,7 +31,7 @@ from .executor import Cgroups, Executor, ExecutorSettings, applied, end_leftover
 from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
-from .log import task_output
+from .log import Printed
 from .metrics import Metrics, Sources
 from .scheduler import FifoScheduler, create_scheduler
 from .server import Server, ServerSettings, bind, take_back, unbind
@@ -114,7 +114,7 @@ class Daemon:
         cgroups = Cgroups.claim()
         self._controllers = cgroups.controllers if cgroups else frozenset()
         settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output, cgroups)
-        self._executor = Executor(self._inbox.report, task_output, settings)
+        self._executor = Executor(self._inbox.report, Printed().log, settings)
         self._executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, self._executor, self._config)
         scheduler.metrics = self._metrics

@@ -20,6 +20,7 @@ TABLE: dict[str, str] = {
     "task": "",
     "options": "errors task values",
     "shown": "task values",
+    "turns": "",
     "events": "task",
     "core": "events shown task",
     "cron": "values",
@@ -28,18 +29,18 @@ TABLE: dict[str, str] = {
     "payloads": "errors values",
     "config": "cron errors options payloads schedules task template values zones",
     "journal": "errors events task",
-    "synchronizer": "task",
-    "inbox": "errors events synchronizer task",
+    "synchronizer": "task turns",
+    "inbox": "errors events synchronizer task turns",
     "journald": "",
     "log": "journald task",
     "metrics": "task values",
     "scheduler": "config core events errors inbox journal log metrics schedules synchronizer task values",
-    "executor": "config events task errors template values",
+    "executor": "config events task errors template turns values",
     "api": (
-        "config errors events executor inbox journal metrics options scheduler shown synchronizer task template users"
-        " values zones"
+        "config errors events executor inbox journal metrics options scheduler shown synchronizer task template turns"
+        " users values zones"
     ),
-    "server": "errors",
+    "server": "errors turns",
     "supervisor": "",
     "users": "",
     "places": "",

@@ -218,3 +218,20 @@ def test_reports_come_together(caplog: pytest.LogCaptureFixture) -> None:
     inbox.report(ended)
     for number in (1, 2):
         assert f"task {number} ended after the last commit; its attempt counts as interrupted" in caplog.text
+
+
+def test_a_request_with_many_tasks_is_a_turn_of_its_own() -> None:
+    """Whoever hands in one task waits for the commit of ten thousand at the most, and never for all of those."""
+    inbox = Inbox()
+    sizes = (1, 50, 50, 1, 1, 1)
+    for size in sizes:
+        inbox.put(Submit(None, [spec()] * size))
+    taken = [inbox.take(0, 10) for _ in range(3)]
+    assert [[len(item.specs) for item in items if isinstance(item, Submit)] for items in taken] == [
+        [1, 50],
+        [50],
+        [1] * 3,
+    ]
+    for size in sizes:
+        inbox.put(Submit(None, [spec()] * size))
+    assert len(inbox.close()) == len(sizes)

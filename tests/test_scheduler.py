@@ -411,7 +411,7 @@ def test_a_new_configuration_works_at_once(rigs: Rigs, kind: str) -> None:
 def test_a_failed_batch_cancels_who_waits(rigs: Rigs, kind: str) -> None:
     """fail_fast: the request is told of each, those in the journal alone included."""
     rig = rigs(kind).start()
-    request = JobsSynchronizer()
+    request = JobsSynchronizer(room=10_000_000)
     rig.submit(*[spec(queue="narrow")] * 1500, wait=request, batch=True, fail_fast=True)
     rig.executor.finish(rig.executor.next(), FAILURE)
     assert request.wait(PATIENCE)

@@ -30,6 +30,7 @@ from taskd.server.channel import Channel
 from taskd.server.listener import LONGEST_PATH
 from taskd.server.pool import Pool
 from taskd.server.users import ANSWERED
+from taskd.turns import aside
 
 PATIENCE = 20.0
 
@@ -48,6 +49,10 @@ class App:
         answer = getattr(self, environ["PATH_INFO"].strip("/") or "echo")
         return answer(environ, start_response)
 
+    def _pause(self) -> None:
+        with aside():
+            assert self.opened.wait(PATIENCE)
+
     def echo(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         body = environ["wsgi.input"].read()
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -56,7 +61,7 @@ class App:
     def wait(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         environ["taskd.on_disconnect"](self.gone.release)
         self.arrived.release()
-        assert self.opened.wait(PATIENCE)
+        self._pause()
         start_response("200 OK", [])
         return [b"waited"]
 
@@ -68,7 +73,7 @@ class App:
 
     def late(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         self.arrived.release()
-        assert self.opened.wait(PATIENCE)
+        self._pause()
         environ["taskd.on_disconnect"](self.gone.release)
         start_response("200 OK", [])
         return [b"late"]
@@ -76,7 +81,7 @@ class App:
     def stream(self, _environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         start_response("200 OK", [])
         yield b"first"
-        assert self.opened.wait(PATIENCE)
+        self._pause()
         yield b"second"
 
     def flood(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
@@ -599,15 +604,19 @@ def test_threads_come_with_work_and_go_without(caplog: pytest.LogCaptureFixture)
     gate = threading.Event()
 
     class Piece:
+        uid = 1000
+
         def service(self) -> None:
             assert gate.wait(PATIENCE)
             done.release()
 
     class Bad:
+        uid = 1000
+
         def service(self) -> None:
             raise ValueError
 
-    pool = Pool(most=10, least=2, patience=0.05)
+    pool = Pool(most=10, least=2, patience=0.05, active=20)
     pool.set_thread_count(2)
     assert pool.size == 2
     for _ in range(25):
@@ -630,10 +639,14 @@ def test_a_little_work_does_not_keep_many_threads() -> None:
     rush, done = threading.Barrier(6), threading.Semaphore(0)
 
     class Rush:
+        uid = 1000
+
         def service(self) -> None:
             rush.wait(PATIENCE)
 
     class Little:
+        uid = 1000
+
         def service(self) -> None:
             done.release()
 
@@ -642,7 +655,7 @@ def test_a_little_work_does_not_keep_many_threads() -> None:
         assert done.acquire(timeout=PATIENCE)
         return pool.size
 
-    pool = Pool(most=5, least=1, patience=0.5)
+    pool = Pool(most=5, least=1, patience=0.5, active=20)
     for _ in range(5):
         pool.add_task(Rush())
     rush.wait(PATIENCE)

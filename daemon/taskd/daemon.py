@@ -16,6 +16,7 @@ import os
 import queue
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -31,18 +32,22 @@ from .executor import Cgroups, Executor, ExecutorSettings, applied, end_leftover
 from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
-from .log import task_output
+from .log import Printed
 from .metrics import Metrics, Sources
 from .scheduler import FifoScheduler, create_scheduler
 from .server import Server, ServerSettings, bind, take_back, unbind
 from .supervisor import Supervisor
 from .task import State
+from .turns import aside
 from .values import MICROSECONDS
 
 log = logging.getLogger(__name__)
 
 #: Seconds for sending the last answers at a stop: a thousand of them take two or three on a busy machine.
 FAREWELL = 10.0
+#: Seconds for which a busy thread keeps the interpreter from the others: with the usual ten times as many, each sync of
+#: the scheduler's and each look of the server's takes so much longer while somebody lists or hands in thousands.
+SWITCH = 0.0005
 #: Seconds that a request waits for a reload.
 RELOAD = 30.0
 #: Seconds between two STATUS= at the least, and between two EXTEND_TIMEOUT_USEC= while draining.
@@ -77,6 +82,7 @@ class Daemon:
             return self._stop()
 
     def _start(self, stack: ExitStack) -> None:
+        sys.setswitchinterval(SWITCH)
         # First: a signal that comes while it starts waits in the mail, and is served in order.
         self._catch_signals(stack)
         settings = self._config.daemon
@@ -114,7 +120,7 @@ class Daemon:
         cgroups = Cgroups.claim()
         self._controllers = cgroups.controllers if cgroups else frozenset()
         settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output, cgroups)
-        self._executor = Executor(self._inbox.report, task_output, settings)
+        self._executor = Executor(self._inbox.report, Printed().log, settings)
         self._executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, self._executor, self._config)
         scheduler.metrics = self._metrics
@@ -276,7 +282,8 @@ class Daemon:
 
         self._mail.put(reload)
         try:
-            done.result(RELOAD)
+            with aside():
+                done.result(RELOAD)
         except FutureTimeout as error:
             raise NotReady from error
 

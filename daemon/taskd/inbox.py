@@ -33,6 +33,7 @@ from .events import (
 )
 from .synchronizer import Feed, JobsSynchronizer, Waiters
 from .task import Task
+from .turns import aside
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,8 @@ class Inbox:
 
         self.put(item)
         try:
-            done.result(seconds)
+            with aside():
+                done.result(seconds)
         except FutureTimeout as error:
             raise NotReady from error
 
@@ -177,26 +179,42 @@ class Inbox:
             self._items.put(item)
 
     def take(self, timeout: float | None, most: int) -> list[Item]:
-        """Wait up to `timeout` seconds, None for ever, for an item; answer all that are there, at most `most`."""
+        """Wait up to `timeout` seconds, None for ever, for an item; answer all that are there, until it is `most`.
+
+        One that hands in many tasks counts as many: whoever comes next waits for its commit alone.
+        """
         try:
             items = [self._items.get(timeout is None or timeout > 0, timeout)]
         except queue.Empty:
             return []
         # Nobody else takes any out, so what is counted is there.
-        items.extend(self._items.get_nowait() for _ in range(min(self._items.qsize(), most - 1)))
+        count = _weight(items[0])
+        for _ in range(self._items.qsize()):
+            if count >= most:
+                break
+            items.append(self._items.get_nowait())
+            count += _weight(items[-1])
         return items
 
     def close(self) -> list[Item]:
         """Refuse what comes from now on; answer what is still there."""
         with self._lock:
             self._closed = True
-        return self.take(0, self._items.qsize())
+        items: list[Item] = []
+        while left := self._items.qsize():
+            items += self.take(0, left)
+        return items
+
+
+def _weight(item: Item) -> int:
+    return len(item.specs) if isinstance(item, Submit) else 1
 
 
 def _answer(ticket: Ticket) -> Any:
     """Wait for a request's answer; raises it where it is an error."""
     try:
-        answer = cast("queue.SimpleQueue[Any]", ticket.answer).get(timeout=ANSWER)
+        with aside():
+            answer = cast("queue.SimpleQueue[Any]", ticket.answer).get(timeout=ANSWER)
     except queue.Empty as error:
         raise JournalUnavailable from error
     if isinstance(answer, TaskdError):

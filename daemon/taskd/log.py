@@ -3,7 +3,8 @@
     WARNING task 42 failed TASK_ID=42 HANDLER=thumbnail STATE=failed ATTEMPT=3 REASON=timeout
 
 Under systemd entries go to the host's journal natively, otherwise to stderr, one line each. A payload, an
-environment or a secret is never logged. What a task itself writes is logged with its task's fields, as it comes.
+environment or a secret is never logged. What a task itself writes is logged with its task's fields, as it comes. What
+goes wrong is told once a second for each cause, and what a task prints so many lines a second: a flood is counted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 from .journald import MESSAGE_IDS, PRIORITIES, SOCKET, Entry, JournaldHandler
 from .task import Outcome, Task
@@ -20,6 +24,14 @@ _tasks = logging.getLogger("taskd.task")
 _output = logging.getLogger("taskd.output")
 #: Fields for the host's journal alone.
 _NOT_SHOWN = frozenset({"MESSAGE_ID", "SYSLOG_IDENTIFIER"})
+
+#: Seconds in which one cause is told once.
+_PAUSE = 1.0
+#: Causes that are remembered: there are about thirty.
+_CAUSES = 100
+#: Lines and bytes that an attempt's output may fill the log with in a second.
+_LINES = 1000
+_BYTES = 256 * 1024
 
 
 class Formatter(logging.Formatter):
@@ -46,6 +58,49 @@ class Formatter(logging.Formatter):
         return f"<{PRIORITIES.get(level, 6)}>" if self._priorities else f"{logging.getLevelName(level)} "
 
 
+class Seldom(logging.Filter):
+    """Lets what goes wrong through once a second for each cause, with the number of those that were not let through.
+
+    Any thread calls it. What becomes of tasks, and what they print, is always let through.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        #: By cause when it was last told, and how often it has not been since.
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether this record is to be logged."""
+        if record.levelno < logging.WARNING or record.name in (_tasks.name, _output.name):
+            return True
+        with self._lock:
+            left_out = self._count(_cause(record))
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} more like it)", ()
+        return left_out is not None
+
+    def _count(self, cause: tuple[str, str]) -> int | None:
+        """How many were left out before this one; None if it is to be left out as well."""
+        now = self._clock()
+        told, left_out = self._told.get(cause, (now - _PAUSE, 0))
+        if now < told + _PAUSE:
+            self._told[cause] = (told, left_out + 1)
+            return None
+        if len(self._told) >= _CAUSES:
+            self._told.clear()
+        self._told[cause] = (now, 0)
+        return left_out
+
+
+def _cause(record: logging.LogRecord) -> tuple[str, str]:
+    """What makes two records alike: where they come from, and what they say but for its parts."""
+    said = str(record.msg)
+    # All of it is a part: such a line is its own cause.
+    return record.name, record.getMessage() if said == "%s" else said
+
+
 def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
     """Send all logging of the process to the host's journal where stderr goes there too, else to stderr."""
     to_journal = _stderr_is_journal(environ)
@@ -55,6 +110,7 @@ def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Formatter(priorities=to_journal))
+    handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
@@ -82,10 +138,48 @@ def _changed(task: Task, outcome: Outcome | None) -> Entry:
 
 def task_output(task: Task, stream: str, line: bytes) -> None:
     """Log a line that a task wrote; `stream` is stdout or stderr."""
-    fields = {**_fields(task), "SYSLOG_IDENTIFIER": f"taskd-{task.spec.handler}"}
     level = logging.WARNING if stream == "stderr" else logging.INFO
     text = line.decode("utf-8", "replace")
+    fields = _output_fields(task)
     _output.log(level, "%s: %s", task.spec.handler, text, extra={"fields": fields, "raw": line or b" "})
+
+
+class Printed:
+    """What tasks print, as far as the log has room for it. One thread calls it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = 0.0
+        #: Of this second: by attempt the lines and bytes that were logged, and the lines that were not.
+        self._lines: Counter[tuple[int, int]] = Counter()
+        self._bytes: Counter[tuple[int, int]] = Counter()
+        self._left_out: dict[tuple[int, int], tuple[Task, int]] = {}
+
+    def log(self, task: Task, stream: str, line: bytes) -> None:
+        """Log a line that a task wrote, unless there have been too many of late."""
+        if (now := self._clock()) >= self._until:
+            self._until = now + _PAUSE
+            self._turn_over()
+        key = (task.id, task.attempt)
+        if self._lines[key] >= _LINES or self._bytes[key] >= _BYTES:
+            self._left_out[key] = (task, self._left_out.get(key, (task, 0))[1] + 1)
+            return
+        self._lines[key] += 1
+        self._bytes[key] += len(line)
+        task_output(task, stream, line)
+
+    def _turn_over(self) -> None:
+        """Begin another second, and tell of what was left out in the last one."""
+        for task, count in self._left_out.values():
+            fields = _output_fields(task)
+            _output.warning("%s: %d more lines are not in the log", task.spec.handler, count, extra={"fields": fields})
+        self._lines.clear()
+        self._bytes.clear()
+        self._left_out.clear()
+
+
+def _output_fields(task: Task) -> dict[str, object]:
+    return {**_fields(task), "SYSLOG_IDENTIFIER": f"taskd-{task.spec.handler}"}
 
 
 def _fields(task: Task) -> dict[str, object]:

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .task import Outcome, Task
+from .turns import aside
 
 #: Seconds of a pause, and how many looks a second there are when many listen.
 _SHORTEST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 _LOOKS = 1000
+#: Characters and bytes that one request keeps of tasks which it has not shown yet, and what counts for each besides.
+_ROOM = 256 * 1024
+_AROUND = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +32,28 @@ class Finished:
     task: Task
     outcome: Outcome | None
 
+    @property
+    def size(self) -> int:
+        """Characters and bytes in memory, about."""
+        return _AROUND + len(self.task.spec.payload) + (self.outcome.size if self.outcome else 0)
+
 
 class JobsSynchronizer:
-    """A countdown over the tasks that one request waits for."""
+    """A countdown over the tasks that one request waits for.
 
-    def __init__(self) -> None:
+    It keeps what they came to for as long as there is room: of what is beyond, the journal has to be asked.
+    """
+
+    def __init__(self, room: int = _ROOM) -> None:
+        """`room` is 0 for who wants to know only that they are over."""
+        self._room = room
         self._condition = threading.Condition()
         self._expected: tuple[int, ...] = ()
         self._missing: set[int] = set()
-        self._finished: dict[int, Finished] = {}
+        #: None is over as well, and not kept.
+        self._finished: dict[int, Finished | None] = {}
         #: The order in which they finished, for as_finished.
-        self._order: list[Finished] = []
+        self._order: list[int] = []
         self._released = False
 
     def expect(self, task_ids: Sequence[int]) -> None:
@@ -52,10 +67,24 @@ class JobsSynchronizer:
         """Note that a task is done; doing so twice changes nothing."""
         with self._condition:
             if finished.task.id not in self._finished:
-                self._finished[finished.task.id] = finished
+                self._finished[finished.task.id] = self._kept(finished)
                 self._missing.discard(finished.task.id)
-                self._order.append(finished)
+                self._order.append(finished.task.id)
                 self._condition.notify_all()
+
+    def _kept(self, finished: Finished) -> Finished | None:
+        if finished.size > self._room:
+            return None
+        self._room -= finished.size
+        return finished
+
+    def _take(self, task_id: int) -> Finished | None:
+        """What is kept of a task, which makes room for others."""
+        finished = self._finished.get(task_id)
+        if finished is not None:
+            self._finished[task_id] = None
+            self._room += finished.size
+        return finished
 
     def release(self) -> None:
         """End the wait with what is known: the client has gone, or the daemon stops."""
@@ -65,39 +94,44 @@ class JobsSynchronizer:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all are done, at most `timeout` seconds; answer whether they are."""
-        with self._condition:
+        with aside(), self._condition:
             self._condition.wait_for(lambda: self._done or self._released, timeout)
             return self._done
 
     def results(self) -> list[Finished | None]:
-        """What is known of each task, in the order of submission; None is not finished."""
+        """What is kept of each task, in the order of submission; None is not finished, or not kept."""
         with self._condition:
             return [self._finished.get(task_id) for task_id in self._expected]
 
     def in_order(self, timeout: float | None = None) -> Iterator[Finished | None]:
-        """Each task in the order of submission, as soon as it is known; None for those the wait ended before."""
+        """Each task once, in the order of submission, as soon as it is known.
+
+        None is one that is not kept, or that the wait ended before.
+        """
         deadline = _deadline(timeout)
         for task_id in self._expected:
+            if task_id not in self._finished:
+                self._wait_for(lambda: task_id in self._finished, deadline)  # noqa: B023 - it is called in here
             with self._condition:
-                while task_id not in self._finished and self._patient(deadline):
-                    self._condition.wait(_left(deadline))
-                finished = self._finished.get(task_id)
+                finished = self._take(task_id)
             yield finished
 
-    def as_finished(self, timeout: float | None = None) -> Iterator[Finished]:
-        """Each task as it finishes, until all have, or the wait ends."""
+    def as_finished(self, timeout: float | None = None) -> Iterator[tuple[int, Finished | None]]:
+        """Each task once, by its id, as it finishes, until all have, or the wait ends; None is one that is not kept."""
         deadline = _deadline(timeout)
         for index in range(len(self._expected)):
+            if index >= len(self._order):
+                self._wait_for(lambda: index < len(self._order), deadline)  # noqa: B023 - it is called in here
             with self._condition:
-                while index >= len(self._order) and self._patient(deadline):
-                    self._condition.wait(_left(deadline))
                 if index >= len(self._order):
                     return
-                finished = self._order[index]
-            yield finished
+                task_id = self._order[index]
+                finished = self._take(task_id)
+            yield task_id, finished
 
-    def _patient(self, deadline: float | None) -> bool:
-        return not self._released and _left(deadline) != 0
+    def _wait_for(self, known: Callable[[], bool], deadline: float | None) -> None:
+        with aside(), self._condition:
+            self._condition.wait_for(lambda: known() or self._released, _left(deadline))
 
     @property
     def _done(self) -> bool:
@@ -206,12 +240,14 @@ class Listener:
     def wait(self, since: int, timeout: float | None) -> None:
         """Wait for a change behind `since`, for the end, or so many seconds; None is for ever."""
         if self.feed.enlist(self, since):
-            self.bell.wait(timeout)
+            with aside():
+                self.bell.wait(timeout)
 
     def rest(self, seconds: float) -> None:
         """Let changes pile up for so many seconds, or until the end."""
         if self.feed.enlist(self, None):
-            self.bell.wait(seconds)
+            with aside():
+                self.bell.wait(seconds)
 
     def leave(self) -> None:
         """Any thread: listen no more, and end the wait; idempotent."""

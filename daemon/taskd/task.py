@@ -176,6 +176,12 @@ class Outcome:
     cpu_seconds: float | None = None
     max_rss: int | None = None
 
+    @property
+    def size(self) -> int:
+        """Characters and bytes of what may be long."""
+        texts = (self.result, self.message, self.traceback)
+        return sum(len(text) for text in texts if text) + len(self.stdout) + len(self.stderr)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

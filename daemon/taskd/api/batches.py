@@ -14,17 +14,20 @@ from ..journal import Reader
 from ..options import BATCH_OPTIONS, KEY, WAIT, named, read_options
 from ..shown import batch_json, task_json
 from ..synchronizer import Finished, JobsSynchronizer
+from ..turns import aside
 from ..values import dump_json, nearest
 from .access import caller, submitter, visible_batch
 from .callers import Right
 from .intake import BATCH, JSON, NDJSON, handler_of, specs_of
 from .once import REPLAYED, demand_remembered, key_of
 from .routes import Answer, route
-from .services import Services, released_by_disconnect, services, take_place, watching
+from .services import Services, in_turns, many_in, released_by_disconnect, services, take_place, watching
 from .tasks import INTAKE, WAITING, answer, answer_with_list
 
 #: The header that names the batch, sent before anything is waited for.
 BATCH_HEADER = "Taskd-Batch"
+#: Tasks of a batch that are shown without waiting for a turn, or sent before others have theirs.
+_FEW = 100
 
 
 _RAN = Answer(
@@ -72,7 +75,8 @@ def get_run_tasks(options: Mapping[str, Any]) -> Response:
     configured = {name: getattr(batch, name) for name in BATCH_OPTIONS if getattr(batch, name) not in (None, ())}
     items = [dict(item.task) for item in batch.tasks for _ in range(item.count)]
     # Asked again it is the same request, also where the batch has been configured anew.
-    return _run(items, {**configured, **options}, key_of(options, None))
+    with many_in():
+        return _run(items, {**configured, **options}, key_of(options, None))
 
 
 def _batch_options(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,9 +161,9 @@ class Wait:
     def as_finished(self) -> Iterator[dict[str, Any]]:
         """Each as it finishes; at the end of the wait those that have not, as they are."""
         shown = set()
-        for finished in self._synchronizer.as_finished(self._timeout):
-            shown.add(finished.task.id)
-            yield task_json(finished.task, finished.outcome)
+        for task_id, finished in self._synchronizer.as_finished(self._timeout):
+            shown.add(task_id)
+            yield task_json(finished.task, finished.outcome) if finished else self._present(task_id)
         yield from (self._present(task_id) for task_id in self.ids if task_id not in shown)
 
     def _present(self, task_id: int) -> dict[str, Any]:
@@ -178,7 +182,12 @@ def _stream(wait: Wait) -> Response:
 
 def _flushed(flush: Any, parts: Iterator[str]) -> Iterator[str]:
     flush()
-    yield from parts
+    for index, part in enumerate(parts, 1):
+        yield part
+        if index % _FEW == 0:
+            # Ten thousand that have ended already are written out in a second, which is long for who waits.
+            with aside():
+                pass
 
 
 def _json_list(items: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -204,7 +213,7 @@ def get_batch(options: Mapping[str, Any], batch_id: int) -> Response:
     shown = batch_json(batch, at.reader.states_of(batch_id))
     pages = at.reader.pages_of_records(batch_id)
     tasks = ([task_json(record.task, record.outcome) for record in page] for page in pages)
-    return answer_with_list(shown, "tasks", tasks)
+    return answer_with_list(shown, "tasks", in_turns(tasks) if batch.count > _FEW else tasks)
 
 
 def _wait_for(batch_id: int, task_ids: list[int], seconds: float) -> None:

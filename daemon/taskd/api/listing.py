@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from flask import Response
@@ -13,8 +14,11 @@ from .access import caller
 from .callers import Right
 from .routes import route
 from .selecting import FIELDS, FILTERS, PAGE, cursor_after, page, selection_of
-from .services import services
+from .services import many_out, services
 from .tasks import answer
+
+#: Tasks that are listed without waiting for a turn.
+_FEW = 100
 
 
 @route(
@@ -25,6 +29,13 @@ from .tasks import answer
 )
 def get_tasks(options: Mapping[str, Any]) -> Response:
     """List tasks, the newest first; what is left out of a page comes with its cursor"""
+    # What filters find may be far apart.
+    much = options.get("limit", 0) > _FEW or any(name in FILTERS for name in options)
+    with many_out() if much else nullcontext():
+        return _list_tasks(options)
+
+
+def _list_tasks(options: Mapping[str, Any]) -> Response:
     below, limit = page(options)
     records = services().reader.listing(selection_of(options, caller().owner_of_visible), below, limit)
     fields = options.get("fields")
@@ -43,6 +54,7 @@ def _only(fields: tuple[str, ...] | None, shown: dict[str, Any]) -> dict[str, An
 def get_batches(options: Mapping[str, Any]) -> Response:
     """List batches, the newest first, with their tasks counted by state"""
     below, limit = page(options)
-    batches = services().reader.batches(caller().owner_of_visible, below, limit)
+    with many_out():
+        batches = services().reader.batches(caller().owner_of_visible, below, limit)
     shown = [batch_json(batch, states) for batch, states in batches]
     return answer({"batches": shown, "cursor": cursor_after([batch.id for batch, _ in batches], limit)})

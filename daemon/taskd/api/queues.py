@@ -90,7 +90,7 @@ def _wait_until_empty(name: str, seconds: float | None) -> None:
     if not seconds:
         return
     with take_place():
-        synchronizer = released_by_disconnect(JobsSynchronizer())
+        synchronizer = released_by_disconnect(JobsSynchronizer(room=0))
         # It has no task to wait for: only its release ends the wait.
         synchronizer.expect([0])
         try:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, request
 
 from ..errors import (
     BodyTooLarge,
@@ -28,12 +29,14 @@ from ..options import Option
 from .access import caller
 from .callers import Right
 from .intake import Body, read_body, read_query
-from .services import services
+from .services import many_in, services
 
 #: Answers a request: is called with the options, the body where one is declared, and the path's values by name.
 View = Callable[..., Response]
 
 JSON = "application/json"
+#: Bytes of a request with many tasks that waits for no turn: they are a hundred as a rule, and never thousands.
+_SHORT = 8 * 1024
 _PLACE = re.compile("<(?:(?P<kind>[a-z]+):)?(?P<name>[a-z_]+)>")
 
 
@@ -95,10 +98,17 @@ class Route:
     def __call__(self, **places: Any) -> Response:
         """Serve this request; raises RequestError."""
         caller().demand(self.right)
-        given: list[Any] = [read_query(self.query)]
-        if self.body:
-            given.append(read_body(self.body, services().config()))
-        return self.view(*given, **places)
+        options = read_query(self.query)
+        if not self.body:
+            return self.view(options, **places)
+        with many_in() if _is_long(self.body) else nullcontext():
+            return self.view(options, read_body(self.body, services().config()), **places)
+
+
+def _is_long(body: Body) -> bool:
+    """Whether this request's body may have so many tasks that others would feel it."""
+    length = request.content_length
+    return body.limit == "bulk_body" and (length is None or length > _SHORT)
 
 
 def _shown(place: re.Match[str]) -> str:
@@ -106,7 +116,7 @@ def _shown(place: re.Match[str]) -> str:
 
 
 def route(
-    request: str,
+    endpoint: str,
     *,
     right: Right,
     answers: Mapping[int, Answer | str],
@@ -114,11 +124,11 @@ def route(
     body: Body | None = None,
     problems: tuple[type[RequestError], ...] = (),
 ) -> Callable[[View], Route]:
-    """Declare what `request`, such as "GET /tasks/<id:task_id>", is answered with by the view below.
+    """Declare what `endpoint`, such as "GET /tasks/<id:task_id>", is answered with by the view below.
 
     A bare text among the `answers` is the name of their schema.
     """
-    method, rule = request.split(" ")
+    method, rule = endpoint.split(" ")
     shown = {status: Answer(given) if isinstance(given, str) else given for status, given in answers.items()}
 
     def declare(view: View) -> Route:

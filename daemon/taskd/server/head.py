@@ -15,7 +15,7 @@ END = b"\r\n\r\n"
 #: A line end that is none, a NUL, or a beginning that is no method.
 _BROKEN = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\0|\A(?:\r\n)?[^\r!-~]|\A\r\n\r\n")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(?:%b) (?:/|https?://[^/?#]+)[!-~]* HTTP/1\.([01])" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(?:%b) (?:/|https?://[^/?#]+)[!\x22$-~]* HTTP/1\.([01])" % _TOKEN)
 _FIELD = re.compile(rb"(%b):([\t -~\x80-\xff]*)" % _TOKEN)
 #: More digits than any body needs, and fewer than int() refuses.
 _LENGTH = re.compile(rb"[0-9]{1,18}")

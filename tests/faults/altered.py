@@ -1,0 +1,64 @@
+"""taskd with something altered: `python -m faults.altered WAY --config FILE` and whatever taskd takes.
+
+`moved-clock` is for the model, whose daemon is otherwise as it is; all others are broken on purpose, for the controls.
+Each way replaces something of taskd by name and then runs its own `main`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from taskd.__main__ import main
+from taskd.api import guard
+from taskd.server.parser import Parser
+
+#: Names the file with the seconds by which the wall clock is off.
+OFFSET = "TASKD_FAULTS_OFFSET"
+
+
+def program(way: str) -> list[str]:
+    """What runs a daemon that is altered so."""
+    return [sys.executable, "-m", "faults.altered", way]
+
+
+def moved_clock() -> None:
+    """Have a wall clock that is off by what a file says, from the moment at which it says so."""
+    true, file = time.time_ns, os.environ[OFFSET]
+
+    def time_ns() -> int:
+        with open(file, "rb") as offset:
+            return true() + int(offset.read()) * 10**9
+
+    time.time_ns = time_ns
+    time.time = lambda: time_ns() / 1e9
+
+
+def careless_host() -> None:
+    """Take every Host for one that can be read."""
+    guard._name = lambda host: guard._HOST.fullmatch(host.lower())["name"]  # type: ignore[index]
+
+
+def stuck() -> None:
+    """Never come to an end with what is in no class of characters."""
+    received = Parser.received
+
+    def patched(self: Parser, data: bytes) -> int:
+        if b"\xff" in data:
+            time.sleep(1000)
+        return received(self, data)
+
+    Parser.received = patched  # type: ignore[method-assign]
+
+
+#: By name.
+WAYS: dict[str, Callable[[], None]] = {
+    way.__name__.replace("_", "-"): way for way in (moved_clock, careless_host, stuck)
+}
+
+
+if __name__ == "__main__":
+    WAYS[sys.argv.pop(1)]()
+    sys.exit(main())

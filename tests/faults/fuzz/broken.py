@@ -1,0 +1,24 @@
+"""Parsers that are broken on purpose: what the fuzzer must find."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from taskd.values import read_duration
+
+_SLOW = re.compile(r"(?:[0-9]+ *)*s")
+
+
+def unchecked(data: bytes) -> None:
+    """Raises KeyError for a unit that is none, three comparisons deep."""
+    text = data.decode("utf-8", "replace")
+    with suppress(ValueError):
+        read_duration(text)
+    if text[:1] == "9" and text[1:2] == "0" and text[-1:] == "y":
+        raise KeyError(text)
+
+
+def slow(data: bytes) -> None:
+    """Takes twice as long for each further digit, where nothing follows them."""
+    _SLOW.fullmatch(data.decode("utf-8", "replace")[:27])

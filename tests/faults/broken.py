@@ -71,6 +71,18 @@ class _InPlace(sqlite3.Connection):
         return super().execute("PRAGMA journal_mode = OFF" if sql == "PRAGMA journal_mode = WAL" else sql, *values)
 
 
+class _Unsynced(sqlite3.Connection):
+    """Leaves it to the kernel when a commit reaches the disk."""
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("synchronous = FULL", "synchronous = NORMAL"), *values)
+
+
+def unsynced() -> None:
+    """Commit without a sync."""
+    _connect_with(_Unsynced)
+
+
 def in_place() -> None:
     """Write into the journal without a log."""
     _connect_with(_InPlace)
@@ -157,6 +169,7 @@ WAYS: dict[str, Callable[[], None]] = {
         late_commit,
         early_start,
         in_place,
+        unsynced,
         no_transaction,
         no_log,
         plain_backup,

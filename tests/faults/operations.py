@@ -110,6 +110,6 @@ class Cancelling(Intake):
         self._id = super()._request().json["id"]
 
     def _request(self) -> Answer:
-        answer = self._victim.post(f"/tasks/{self._id}/cancel")
+        answer = self._victim.post(f"/tasks/{self._id}/cancel?wait=1")
         # Asked again, it is cancelled already.
         return replace(answer, status=200) if answer.json.get("state") == "cancelled" else answer

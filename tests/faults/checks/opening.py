@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from process import PATIENCE, environment
+from process import environment
+from taskd.errors import TaskdError
+from taskd.journal import Journal, backup
 
 from .. import broken
 from ..check import Check, Figure
@@ -27,6 +29,8 @@ from .points import KINDS, LANES, faults_of, spread
 
 #: Tasks in the journal that is opened and backed up.
 TASKS = 50
+#: Points at the beginning that matter the most.
+DENSE = 100
 _COUNT = "SELECT count(*) FROM tasks WHERE payload = '\"kept\"'"
 
 
@@ -38,6 +42,8 @@ class Deed:
     prepare: Callable[[Path], object]
     #: The process.
     command: Callable[[Path], list[str]]
+    #: Does the same, here and in peace; raises what goes wrong.
+    again: Callable[[Path], object]
     #: What is wrong, when the process has ended with this status: 0 is success.
     faults: Callable[[Path, int], list[str]]
 
@@ -49,11 +55,17 @@ def _strikes(deed: Deed, kind: Kind, size: int, directory: Path) -> tuple[int, C
     shim = Shim(place, place / "files")
     _strike(deed, shim, Kind.COUNT, 0, place)
     points, ends, faults = shim.count, Counter[str](), []
-    for at in spread(points, size):
+    for at in _chosen(points, size):
         status, found = _strike(deed, shim, kind, at, place)
         ends["done" if status == 0 else "killed" if status < 0 else "refused"] += 1
         faults += [f"{kind.name} at {at} of {points}: {fault}" for fault in found]
     return points, ends, faults
+
+
+def _chosen(points: int, size: int) -> list[int]:
+    """Most of them where the most is done: nearly all the rest is one long write that means nothing."""
+    dense = min(points, DENSE)
+    return sorted({*spread(dense, size * 3 // 4), *(dense + at for at in spread(points - dense, size // 4))})
 
 
 def _strike(deed: Deed, shim: Shim, kind: Kind, at: int, place: Path) -> tuple[int, list[str]]:
@@ -62,18 +74,17 @@ def _strike(deed: Deed, shim: Shim, kind: Kind, at: int, place: Path) -> tuple[i
     files.mkdir()
     deed.prepare(files)
     shim.arm(kind, at, lasting=kind is Kind.ENOSPC)
-    status = _run(deed, files, shim)
+    with (place / "log").open("ab") as log:
+        ended = subprocess.run(
+            deed.command(files), env={**environment(), **shim.variables}, stdout=log, stderr=log, check=False
+        )
     shim.disarm()
-    faults = deed.faults(files, status)
-    if again := _run(deed, files, shim):
-        faults.append(f"in peace it ends with {again}")
-    return status, [*faults, *deed.faults(files, again)]
-
-
-def _run(deed: Deed, files: Path, shim: Shim) -> int:
-    variables = {**environment(), **shim.variables}
-    with (files.parent / "log").open("ab") as log:
-        return subprocess.run(deed.command(files), env=variables, stdout=log, stderr=log, timeout=PATIENCE).returncode
+    faults = deed.faults(files, ended.returncode)
+    try:
+        deed.again(files)
+    except TaskdError as error:
+        return ended.returncode, [*faults, f"in peace: {error}"]
+    return ended.returncode, [*faults, *deed.faults(files, 0)]
 
 
 def _kept(journal: Path) -> int:
@@ -96,7 +107,8 @@ def _make(size: int, directory: Path, way: str = "") -> Figure:
     def look(files: Path) -> list[str]:
         return faults_of(files / "journal.db")
 
-    return _figure(Deed(lambda _: None, _opener(way), lambda files, _: _looked_at(files, look)), size, directory)
+    deed = Deed(lambda _: None, _opener(way), _open, lambda files, _: _looked_at(files, look))
+    return _figure(deed, size, directory)
 
 
 def _reopen(size: int, directory: Path, way: str = "") -> Figure:
@@ -109,25 +121,34 @@ def _reopen(size: int, directory: Path, way: str = "") -> Figure:
         return faults_of(files / "journal.db") + [f"{kept} of {TASKS} tasks are there"] * (kept != TASKS)
 
     begin = partial(shutil.copytree, crashed, dirs_exist_ok=True)
-    return _figure(Deed(begin, _opener(way), lambda files, _: _looked_at(files, look)), size, directory)
+    deed = Deed(begin, _opener(way), _open, lambda files, _: _looked_at(files, look))
+    return _figure(deed, size, directory)
 
 
 def _opener(way: str) -> Callable[[Path], list[str]]:
     return lambda files: python("faults.opener", str(files / "journal.db"), *([way] if way else []))
 
 
+def _open(files: Path) -> None:
+    Journal(files / "journal.db").close()
+
+
+def _back_up(crashed: Path, files: Path) -> None:
+    backup(crashed / "state" / "journal.db", files / "backup")
+
+
 def _crashed(directory: Path) -> Path:
     """What a daemon that was killed has left: tasks in the log, attempts that were running, and an older backup."""
     place = directory / "crashed"
     (place / "backup").mkdir(parents=True)
-    victim = Victim(place, config(place)).start()
-    for count in (TASKS - 1, 1):
-        victim.post("/tasks", [{"handler": "parked", "payload": "kept", "delay": "1d"}] * count)
-        if count > 1:
-            subprocess.run(_backing_up(place / "backup", place), env=environment(), check=True, capture_output=True)
-    victim.in_state(victim.submit("slow"), "running")
-    victim.kill()
-    victim.close()
+    with closing(Victim(place, config(place))) as victim:
+        victim.start()
+        for count in (TASKS - 1, 1):
+            victim.post("/tasks", [{"handler": "parked", "payload": "kept", "delay": "1d"}] * count)
+            if count > 1:
+                _back_up(place, place / "backup")
+        victim.in_state(victim.submit("slow"), "running")
+        victim.kill()
     return victim.state
 
 
@@ -148,7 +169,8 @@ def _backup(size: int, directory: Path, way: str = "") -> Figure:
         return faults
 
     begin = partial(shutil.copytree, crashed / "backup", dirs_exist_ok=True)
-    return _figure(Deed(begin, lambda files: _backing_up(files, crashed, way), look), size, directory)
+    again = partial(_back_up, crashed)
+    return _figure(Deed(begin, lambda files: _backing_up(files, crashed, way), again, look), size, directory)
 
 
 def _figure(deed: Deed, size: int, directory: Path) -> Figure:

@@ -50,16 +50,16 @@ class Strikes:
 
     def run(self, size: int) -> Strikes:
         """Strike at all points, or at so many of them, evenly spread."""
-        self._start()
-        self._strike(Kind.COUNT, 0)
-        self.points = self._shim.count
-        try:
-            for at in spread(self.points, size):
-                told = f"{self._operation.name}, {self._kind.name} at {at} of {self.points}: "
-                self.faults += [told + fault for fault in self._strike(self._kind, at)]
-        except Ended as error:
-            self.faults.append(f"does not start again: {error}")
-        self._victim.close()
+        with closing(self._victim):
+            self._start()
+            self._strike(Kind.COUNT, 0)
+            self.points = self._shim.count
+            try:
+                for at in spread(self.points, size):
+                    told = f"{self._operation.name}, {self._kind.name} at {at} of {self.points}: "
+                    self.faults += [told + fault for fault in self._strike(self._kind, at)]
+            except Ended as error:
+                self.faults.append(f"does not start again: {error}")
         return self
 
     def _start(self) -> None:
@@ -142,6 +142,8 @@ def spread(points: int, size: int) -> Sequence[int]:
     """So many of the points, the first and the last among them; all, where there are not more."""
     if points <= size:
         return range(1, points + 1)
+    if size < 2:
+        return [1][:size]
     return sorted({1 + round(index * (points - 1) / (size - 1)) for index in range(size)})
 
 
@@ -188,7 +190,7 @@ CHECKS = (
             "takes unknown for not taken": _control(Intake, "wrong-certainty", Kind.EIO),
             "writes in place": _control(Intake, "in-place", Kind.KILL),
         },
-        control=30,
+        control=20,
     ),
     Check(
         "points-start-finish",
@@ -197,7 +199,7 @@ CHECKS = (
         long=100_000,
         run=_daemon(Running),
         controls={"starts before the commit": _control(Running, "early-start", Kind.EIO)},
-        control=30,
+        control=20,
     ),
     Check(
         "points-cancel",
@@ -206,7 +208,7 @@ CHECKS = (
         long=100_000,
         run=_daemon(Cancelling),
         controls={"hides what failed": _control(Cancelling, "hidden-failure", Kind.EIO)},
-        control=30,
+        control=3,
     ),
     Check(
         "points-checkpoint",
@@ -215,6 +217,6 @@ CHECKS = (
         long=100_000,
         run=_daemon(Bulk),
         controls={"hides what failed": _control(Bulk, "hidden-failure", Kind.EIO)},
-        control=6,
+        control=3,
     ),
 )

@@ -9,11 +9,14 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
-from taskd.__main__ import main
+from taskd import __main__ as command
 from taskd.events import Event, Start, Turn
 from taskd.executor import Executor
+from taskd.journal import CommitFailed, Journal, writer
 from taskd.scheduler import FifoScheduler
 
 from .victim import python
@@ -59,6 +62,82 @@ def _connect_with(factory: type[sqlite3.Connection]) -> None:
     sqlite3.connect = patched
 
 
+class _InPlace(sqlite3.Connection):
+    """Keeps no log of what it is about to change."""
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if "filler" in sql:
+            raise sqlite3.OperationalError("there is no log to extend")
+        return super().execute("PRAGMA journal_mode = OFF" if sql == "PRAGMA journal_mode = WAL" else sql, *values)
+
+
+class _Unsynced(sqlite3.Connection):
+    """Leaves it to the kernel when a commit reaches the disk."""
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("synchronous = FULL", "synchronous = NORMAL"), *values)
+
+
+def unsynced() -> None:
+    """Commit without a sync."""
+    _connect_with(_Unsynced)
+
+
+def in_place() -> None:
+    """Write into the journal without a log."""
+    _connect_with(_InPlace)
+
+
+class _NoTransaction(sqlite3.Connection):
+    """Makes the tables one by one."""
+
+    def executescript(self, sql: str) -> sqlite3.Cursor:
+        return super().executescript(sql.replace("BEGIN IMMEDIATE;", "").replace("COMMIT;", ""))
+
+
+def no_transaction() -> None:
+    """Make a journal in many steps."""
+    _connect_with(_NoTransaction)
+
+
+def no_log() -> None:
+    """Throw away the log that a crash has left."""
+    open_writer = writer.open_writer
+
+    def patched(path: Path) -> sqlite3.Connection:
+        path.with_name(path.name + "-wal").unlink(missing_ok=True)
+        return open_writer(path)
+
+    writer.open_writer = patched
+
+
+def plain_backup() -> None:
+    """Copy over the backup that there is."""
+
+    def patched(path: Path, target: Path) -> None:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
+            copy.execute("PRAGMA journal_mode = OFF")
+            source.backup(copy)
+
+    command.backup = patched
+
+
+def hidden_failure() -> None:
+    """Go on as if a failed commit had been made."""
+    commit = Journal.commit
+
+    def patched(self: Journal, turn: Turn) -> None:
+        with suppress(CommitFailed):
+            commit(self, turn)
+
+    Journal.commit = patched  # type: ignore[method-assign]
+
+
+def wrong_certainty() -> None:
+    """Take every failed commit for one of which nothing is on the disk."""
+    CommitFailed.unknown = property(lambda _: False, lambda *_: None)  # type: ignore[assignment]
+
+
 def early_start() -> None:
     """Start attempts, and only then commit that they run."""
     commit, launch, launched = FifoScheduler._commit, Executor.launch, set()
@@ -68,7 +147,11 @@ def early_start() -> None:
         for start in starts:
             self._effects._launch(start.task)
         time.sleep(GAP if starts else 0)
-        return commit(self, turn, events)
+        if committed := commit(self, turn, events):
+            return committed
+        # Undone, it may be tried again.
+        launched.clear()
+        return False
 
     def patched_launch(self: Executor, task: Any, handler: Any) -> None:
         if (task.id, task.attempt) not in launched:
@@ -80,9 +163,22 @@ def early_start() -> None:
 
 
 #: How it can be broken.
-WAYS: dict[str, Callable[[], None]] = {way.__name__.replace("_", "-"): way for way in (late_commit, early_start)}
+WAYS: dict[str, Callable[[], None]] = {
+    way.__name__.replace("_", "-"): way
+    for way in (
+        late_commit,
+        early_start,
+        in_place,
+        unsynced,
+        no_transaction,
+        no_log,
+        plain_backup,
+        hidden_failure,
+        wrong_certainty,
+    )
+}
 
 
 if __name__ == "__main__":
     WAYS[sys.argv.pop(1)]()
-    sys.exit(main())
+    sys.exit(command.main())

@@ -6,16 +6,22 @@ So no connect ever fails: who comes while nothing listens waits until the next d
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from process import PATIENCE, Taskd, command, environment
 
 #: bash puts the kept socket where systemd would, in the process that then becomes the daemon.
 _HAND_OVER = 'listener=$1; shift; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&"$listener"-'
+
+
+class Ended(Exception):
+    """The daemon ended instead of starting."""
 
 
 class Victim(Taskd):
@@ -30,9 +36,13 @@ class Victim(Taskd):
         self._listener.listen(1024)
 
     def start(self, **variables: str) -> Victim:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers; raises Ended if it ends instead."""
         self.spawn(variables)
-        assert self.get("/health").status == 200
+        with closing(self.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")) as client:
+            while not select.select([client], [], [], 0.1)[0]:
+                # Nobody takes the connection then, and nobody refuses it.
+                if self.process.poll() is not None:
+                    raise Ended(f"status {self.process.returncode}: {self.log.splitlines()[-1:]}")
         return self
 
     def spawn(self, variables: Mapping[str, str] | None = None) -> None:
@@ -68,4 +78,4 @@ def python(module: str, *arguments: str) -> list[str]:
     return ["/usr/bin/env", f"PYTHONPATH={paths}", sys.executable, "-m", module, *arguments]
 
 
-__all__ = ["PATIENCE", "Victim", "python"]
+__all__ = ["PATIENCE", "Ended", "Victim", "python"]

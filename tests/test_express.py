@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPResponse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -321,9 +322,27 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
 
 def answer_of(client: socket.socket) -> bytes:
     """One answer's body."""
-    response = HTTPResponse(client)
+    # Without a buffer, which would take what comes behind the answer along.
+    response = HTTPResponse(SimpleNamespace(makefile=lambda mode: client.makefile(mode, buffering=0)))
     response.begin()
     return response.read()
+
+
+def test_who_waits_to_be_told_to_go_on_is_told_after_the_answer_before(served: Any) -> None:
+    """A client that sends its next head early, and its body only when asked to, is asked."""
+    server, clerk, connect = served
+    client = connect()
+    client.sendall(POST + POST.replace(b"Host", b"Expect: 100-continue\r\nHost").removesuffix(b"hi"))
+    eventually(lambda: clerk.replies)
+    clerk.replies[0][1].put(b"first")
+    server.flush()
+    assert answer_of(client) == b"first"
+    assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.sendall(b"hi")
+    eventually(lambda: len(clerk.replies) == 2)
+    clerk.replies[1][1].put(b"second")
+    server.flush()
+    assert answer_of(client) == b"second"
 
 
 def test_many_wait_without_a_thread(served: Any) -> None:

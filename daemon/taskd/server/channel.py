@@ -206,6 +206,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
                 self.requests.clear()
             elif self.requests:
                 self.server.add_task(self)
+            elif self.request is not None and self.request.expect_continue and self.request.headers_finished:
+                # It came while this one was served, and answers keep their order.
+                self.send_continue()
         self.server.watch.touch(self)
 
     def _send(self, data: bytes) -> None:

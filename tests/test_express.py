@@ -325,7 +325,10 @@ def answer_of(client: socket.socket) -> bytes:
     # Without a buffer, which would take what comes behind the answer along.
     response = HTTPResponse(SimpleNamespace(makefile=lambda mode: client.makefile(mode, buffering=0)))
     response.begin()
-    return response.read()
+    body = b""
+    while len(body) < int(response.headers["Content-Length"]):
+        body += client.recv(int(response.headers["Content-Length"]) - len(body))
+    return body
 
 
 def test_who_waits_to_be_told_to_go_on_is_told_after_the_answer_before(served: Any) -> None:

@@ -5,18 +5,20 @@ Each way replaces something of taskd by name and then runs its own `main`.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from taskd import __main__ as command
 from taskd.events import Event, Start, Turn
 from taskd.executor import Executor
-from taskd.journal import CommitFailed, Journal, writer
+from taskd.journal import CommitFailed, Journal, Retention, files, writer
 from taskd.scheduler import FifoScheduler
 
 from .victim import python
@@ -122,6 +124,26 @@ def plain_backup() -> None:
     command.backup = patched
 
 
+def copied_file() -> None:
+    """Back up the journal's file without its log."""
+    command.backup = shutil.copy
+
+
+def bold() -> None:
+    """Take a newer journal for one of its own."""
+    files.SCHEMA_VERSION += 1
+
+
+def forgetful() -> None:
+    """Forget finished tasks as soon as it starts."""
+    prune = Journal.prune
+
+    def patched(self: Journal, now: int, keep: Retention, *more: Any) -> int | None:
+        return prune(self, now, replace(keep, age=0, tasks=0), *more)
+
+    Journal.prune = patched  # type: ignore[method-assign]
+
+
 def hidden_failure() -> None:
     """Go on as if a failed commit had been made."""
     commit = Journal.commit
@@ -173,6 +195,9 @@ WAYS: dict[str, Callable[[], None]] = {
         no_transaction,
         no_log,
         plain_backup,
+        copied_file,
+        bold,
+        forgetful,
         hidden_failure,
         wrong_certainty,
     )

@@ -1,7 +1,8 @@
-"""Clients that never rest, in a process of their own: `python -m faults.clients SOCKET RECORD`, until stdin ends.
+"""Clients in a process of their own: `python -m faults.clients SOCKET RECORD REST`, until stdin ends.
 
 They hand in work of every kind, and write down what was acknowledged, when, as `Acknowledged` reads it. What they
-hand in with a key they repeat until it is acknowledged; what they hand in without one and is not, they forget.
+hand in with a key they repeat until it is acknowledged; what they hand in without one and is not, they forget. REST
+is how many seconds each rests after a round.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ class _Request:
 class Client(threading.Thread):
     """One client."""
 
-    def __init__(self, socket: Path, record: int, name: str) -> None:
+    def __init__(self, socket: Path, record: int, name: str, rest: float) -> None:
         super().__init__(name=name, daemon=True)
-        self._socket = socket
+        self._rest = rest
         self._record = record
         self._connection = Connection(socket)
         self._opened = 0.0
@@ -75,6 +76,7 @@ class Client(threading.Thread):
             for request in _requests(f"{self.name}-{number}"):
                 while not self._hand_in(request) and request.keyed:
                     pass
+            threading.Event().wait(self._rest)
 
     def _hand_in(self, request: _Request) -> bool:
         """Answer whether it was acknowledged."""
@@ -122,11 +124,11 @@ def _named(items: Sequence[dict[str, Any]], token: str) -> list[dict[str, Any]]:
     return [item | {"payload": f"{token}.{place}"} for place, item in enumerate(items)]
 
 
-def main(socket: str, record: str) -> None:
+def main(socket: str, record: str, rest: str) -> None:
     """Work until standard input ends."""
     descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number in range(CLIENTS):
-        Client(Path(socket), descriptor, f"c{number}").start()
+        Client(Path(socket), descriptor, f"c{number}", float(rest)).start()
     with contextlib.suppress(KeyboardInterrupt):
         sys.stdin.read()
 

@@ -77,14 +77,15 @@ def config(directory: Path) -> str:
 class Load:
     """The clients at work, and their record."""
 
-    def __init__(self, socket: Path, record: Path) -> None:
+    def __init__(self, socket: Path, record: Path, rest: float = 0.0) -> None:
+        """Have them write to `record`, and rest so many seconds after each round."""
         self.record = record
         record.touch()
         self._read = 0
         #: All that was acknowledged, as far as it was read.
         self.acknowledged: list[Acknowledged] = []
         self._process = subprocess.Popen(
-            python("faults.clients", str(socket), str(record)), stdin=subprocess.PIPE, env=environment()
+            python("faults.clients", str(socket), str(record), str(rest)), stdin=subprocess.PIPE, env=environment()
         )
 
     def __enter__(self) -> Load:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from .command import run_command
 from .function import Pool
 from .leftovers import end_leftovers
 from .limits import applied
-from .loop import Loop
+from .loop import Loop, Timer
 from .tap import ROOM, End, Kept, Piece, Tap, last_lines
 
 __all__ = [
@@ -40,6 +41,10 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+#: Seconds before an attempt is started again for which something had run out, and before that is said again.
+PAUSE = 1.0
+SILENCE = 60.0
+
 
 class Report(Protocol):
     """Takes what an attempt came to; called on the executor thread."""
@@ -54,10 +59,12 @@ class Executor(threading.Thread):
         super().__init__(name="executor", daemon=True)
         self._report = report
         self._loop = Loop()
-        self._bench = Bench(self._loop, settings, output_log, self._finished)
+        self._bench = Bench(self._loop, settings, output_log, self._finished, self._retry)
         self._pool = Pool(self._bench)
         self._attempts: dict[int, Attempt] = {}
         self._closing = False
+        #: Until when it is not said again that attempts wait.
+        self._silent_until = 0.0
 
     def launch(self, task: Task, handler: Handler) -> None:
         """Start an attempt, number `task.attempt`; whatever is wrong with the handler is reported, not raised."""
@@ -105,17 +112,26 @@ class Executor(threading.Thread):
 
     def _launch(self, task: Task, handler: Handler) -> None:
         attempt = self._attempts[task.id] = Attempt(self._bench, task, handler)
+        self._begin(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
         try:
             if self._closing:
                 attempt.refuse("the daemon is stopping")
-            elif handler.command:
+            elif attempt.handler.command:
                 run_command(self._bench, attempt)
             else:
                 self._pool.run(attempt)
         except Exception as error:
-            _log.exception("an attempt could not be started", extra={"TASK_ID": task.id})
+            _log.exception("an attempt could not be started", extra={"TASK_ID": attempt.task.id})
             attempt.kill()
             attempt.refuse(f"the attempt cannot be started: {error}")
+
+    def _retry(self, attempt: Attempt, why: str) -> Timer:
+        if (now := time.monotonic()) >= self._silent_until:
+            self._silent_until = now + SILENCE
+            _log.warning("attempts wait until they can be started: %s", why)
+        return self._loop.after(PAUSE, lambda: self._begin(attempt))
 
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.task.id]
@@ -139,13 +155,13 @@ class Executor(threading.Thread):
             attempt.unfollow(tap)
 
     def _kill_all(self) -> None:
-        for attempt in self._attempts.values():
+        for attempt in list(self._attempts.values()):
             attempt.kill()
         self._pool.kill()
 
     def _close(self) -> None:
         self._closing = True
-        for attempt in self._attempts.values():
+        for attempt in list(self._attempts.values()):
             attempt.kill()
         self._pool.retire_idle()
 

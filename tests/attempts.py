@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import resource
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,9 @@ def function(name: str, **settings: Any) -> Handler:
 class Runner:
     """An executor, and what it reported."""
 
-    def __init__(self, socket: Path, output_limit: int = 65536, cgroups: Cgroups | None = None) -> None:
+    def __init__(
+        self, socket: Path, output_limit: int = 65536, cgroups: Cgroups | None = None, patience: float = 0
+    ) -> None:
         self.socket = socket
         self.cgroups = cgroups
         self.lines: list[tuple[int, str, bytes]] = []
@@ -54,7 +57,8 @@ class Runner:
         self.seconds: list[float | None] = []
         self._ids = count(1)
         self._reported = threading.Condition()
-        self.executor = Executor(self._report, self._log, ExecutorSettings(socket, output_limit, cgroups))
+        settings = ExecutorSettings(socket, output_limit, cgroups, patience)
+        self.executor = Executor(self._report, self._log, settings)
         self.executor.start()
 
     def launch(
@@ -142,3 +146,18 @@ def alive(pid: int) -> bool:
 def descriptors() -> int:
     """Answer how many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """Have this process open only so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(number) for number in os.listdir("/proc/self/fd"))
+    fill = [os.open("/", os.O_RDONLY) for _ in range(highest)]  # no gaps below the limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(fill) + 1 + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in fill:
+            os.close(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from attempts import TESTS, Runner, alive, command, descriptors, function, shell
+from attempts import TESTS, Runner, alive, command, descriptors, descriptors_left, function, shell
 from helpers import eventually
+from taskd.config import Handler
 from taskd.executor import Executor, ExecutorSettings, end_leftovers
 from taskd.executor.loop import Loop
 from taskd.task import Reason
@@ -178,20 +178,6 @@ def test_stubborn_idle_worker(runner: Runner) -> None:
     assert not children()
 
 
-@contextlib.contextmanager
-def descriptors_left(count: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(number) for number in os.listdir("/proc/self/fd"))
-    fill = [os.open("/", os.O_RDONLY) for _ in range(highest)]  # no gaps below the limit
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(fill) + 1 + count, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in fill:
-            os.close(descriptor)
-
-
 @pytest.mark.parametrize("left", range(9))
 @pytest.mark.parametrize("handler", [command("/bin/true"), function("echo")], ids=["command", "function"])
 def test_no_descriptors_left(runner: Runner, handler: object, left: int) -> None:
@@ -217,6 +203,36 @@ def test_no_descriptors_left_for_a_warm_worker(runner: Runner) -> None:
     assert descriptors() == before
     again = runner.run(handler)
     assert (again.result or "").split(",")[0] == (first.result or "").split(",")[0]
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[Runner]:
+    """An executor that waits for what has run out."""
+    runner = Runner(tmp_path / "taskd.sock", patience=60)
+    yield runner
+    runner.executor.close()
+
+
+@pytest.mark.parametrize("handler", [command("/bin/true"), function("echo")], ids=["command", "function"])
+def test_an_attempt_waits_for_descriptors(patient: Runner, handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+    """What others have taken and give back costs no task its attempt; that some wait is said once."""
+    with descriptors_left(2):
+        tasks = [patient.launch(handler) for _ in range(3)]
+        eventually(lambda: "attempts wait until they can be started" in caplog.text)
+        assert patient.reports == []
+    assert all(patient.outcome(task).succeeded for task in tasks)
+    assert caplog.text.count("attempts wait until they can be started") == 1
+
+
+def test_an_attempt_that_waits_can_be_ended(patient: Runner) -> None:
+    """By name, and with all others at a stop: it is reported once, and never started."""
+    with descriptors_left(2):
+        first, second = (patient.launch(command("/bin/true")) for _ in range(2))
+        patient.executor.end(first, "cancelled")
+        assert (patient.outcome(first).reason, patient.outcome(first).message) == (Reason.INTERRUPTED, "cancelled")
+        patient.executor.kill_all()
+        assert patient.outcome(second).reason is Reason.INTERRUPTED
+    assert len(patient.reports) == 2
 
 
 def test_faulty_listeners(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

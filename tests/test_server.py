@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import queue
 import resource
 import select
 import socket
@@ -24,7 +25,7 @@ import pytest
 
 from helpers import eventually
 from taskd.errors import AlreadyRunning, StartError
-from taskd.server import Server, ServerSettings, bind, unbind
+from taskd.server import Server, ServerSettings, bind, channel, unbind
 from taskd.server.acceptor import reserve_descriptors
 from taskd.server.channel import Channel
 from taskd.server.listener import LONGEST_PATH
@@ -875,3 +876,61 @@ def test_a_server_that_never_started_ends_too(tmp_path: Path) -> None:
     box = Box(tmp_path)
     box.close()
     assert not box.server.is_alive()
+
+
+def test_the_last_thread_does_not_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no more threads can be had, there is one that answers whoever does not want to wait; it is said once."""
+    gate, done, told = threading.Event(), threading.Semaphore(0), queue.SimpleQueue[bool]()
+
+    class Waits:
+        def service(self) -> None:
+            told.put(may := pool.spare())
+            assert not may or gate.wait(PATIENCE)
+            done.release()
+
+    class Asks:
+        def service(self) -> None:
+            done.release()
+
+    pool = Pool(most=10, least=1, patience=0.05)
+    for _ in range(3):
+        pool.add_task(Waits())
+        assert told.get(timeout=PATIENCE)
+        eventually(lambda: len(pool._idle) == 1)
+    monkeypatch.setattr(threading.Thread, "start", _no_thread)
+    pool.add_task(Waits())
+    assert not told.get(timeout=PATIENCE)
+    assert done.acquire(timeout=PATIENCE)
+    # Also when it has been idle for long: it is the only one.
+    threading.Event().wait(0.2)
+    for _ in range(3):
+        pool.add_task(Waits())
+        assert not told.get(timeout=PATIENCE)
+        pool.add_task(Asks())
+        assert all(done.acquire(timeout=PATIENCE) for _ in range(2))
+    assert caplog.text.count("no new thread beside 4") == 1
+    gate.set()
+    assert all(done.acquire(timeout=PATIENCE) for _ in range(3))
+    pool.shutdown()
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_connection_that_cannot_be_held_does_not_deafen_the_server(
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without memory for a connection those that come wait a moment; the socket stays open for them."""
+    failures = [MemoryError()]
+
+    def credentials(sock: socket.socket) -> tuple[int, int, int]:
+        if failures:
+            raise failures.pop()
+        return real(sock)
+
+    real = channel.credentials
+    monkeypatch.setattr(channel, "credentials", credentials)
+    box.get()
+    eventually(lambda: "cannot accept connections" in caplog.text)
+    assert read(box.get())[1] == b"hello"

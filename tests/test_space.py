@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from attempts import descriptors_left
 from fakes import PATIENCE, FakeClock, Rig, Site, config, disk_error, problem, spec
 from helpers import eventually
+from taskd import users
 from taskd.config import Limits, Schedule
-from taskd.errors import DiskFull, JournalError
+from taskd.errors import DiskFull, JournalError, JournalUnavailable
 from taskd.events import Submit
-from taskd.journal import Journal, backup
+from taskd.journal import Journal, Reader, backup, writer
 from taskd.journal.space import LOOK, RESERVE_FILE, TURNS, Space
 from taskd.synchronizer import JobsSynchronizer
 
@@ -26,10 +30,17 @@ LITTLE = Limits(reserve_disk=HUGE)
 ENOUGH = Limits(reserve_disk=MIB)
 
 
+@pytest.fixture
+def site(sites: Callable[..., Site]) -> Site:
+    """The API."""
+    return sites()
+
+
 def reserve(rig: Rig) -> int | None:
     """Bytes that the disk really holds for the reserve; None when there is none."""
-    file = rig.path.with_name(RESERVE_FILE)
-    return file.stat().st_blocks * 512 if file.exists() else None
+    with suppress(FileNotFoundError):
+        return rig.path.with_name(RESERVE_FILE).stat().st_blocks * 512
+    return None
 
 
 # The reserve
@@ -173,3 +184,50 @@ def test_ready_tells_the_truth(sites: Callable[..., Site]) -> None:
     site.rig.reconfigure(limits=ENOUGH)
     eventually(lambda: site.get("/ready").status_code == 200, PATIENCE)
     assert site.post("/task", 1).status_code == 202
+
+
+# Memory, and descriptors
+
+
+def test_a_commit_without_memory_took_nothing(rigs: Rigs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is undone as one that the disk refused, and the scheduler goes on."""
+    rig = rigs().start()
+    monkeypatch.setattr(writer.rows, "task_row", _no_memory)
+    with pytest.raises(JournalUnavailable, match="nothing was taken"):
+        rig.submit(spec())
+    monkeypatch.undo()
+    assert [task.id for task in rig.submit(spec())] == [1]
+
+
+def _no_memory(*_: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_what_has_run_out_is_told(site: Site, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 and when to come back, not a failure of the daemon's."""
+
+    def record(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(site.rig.reader, "record", record)
+    response = site.get("/tasks/1")
+    problem(response, 503, "exhausted")
+    assert response.headers["Retry-After"] == "1"
+    monkeypatch.undo()
+    assert site.get("/tasks/1").status_code == 404
+
+
+def test_a_reader_without_descriptors_says_so(tmp_path: Path) -> None:
+    """The journal is not called unusable when only the process has too many files open."""
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    with closing(Reader(path)) as reader, descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+        reader.record(1)
+
+
+def test_nobody_is_unknown_for_want_of_descriptors() -> None:
+    """Who may do something is not refused for a minute because the user database could not be opened."""
+    with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+        users.matches(("no-such-user-1",), 1, frozenset())
+    assert not users.matches(("no-such-user-1",), 1, frozenset())

@@ -135,7 +135,7 @@ class Daemon:
         limits = self._config.limits
         # Who looks after the daemon gets in, however many others there are of theirs.
         exempt = frozenset({0, os.geteuid()})
-        room = WaitingRoom(limits.waiters, limits.user_waiters, exempt)
+        room = WaitingRoom(limits.waiters, limits.user_waiters, exempt, self._spare_thread)
         services = Services(
             inbox=self._inbox,
             reader=reader,
@@ -175,6 +175,9 @@ class Daemon:
             waiting=lambda: room.taken,
             threads=lambda: self._server.threads,
         )
+
+    def _spare_thread(self) -> bool:
+        return self._server.spare_thread()
 
     def _tasks(self) -> dict[tuple[str, str], int]:
         """Any thread: the tasks that are not finished, by queue and state."""

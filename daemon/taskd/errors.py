@@ -309,6 +309,14 @@ class TooManyConnections(RequestError):
     retry_after = 1
 
 
+class Exhausted(RequestError):
+    """taskd has no descriptors or memory left; whether anything was taken is unknown, look before you repeat it."""
+
+    code = "exhausted"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = 1
+
+
 class Draining(RequestError):
     """The daemon is stopping and takes no more work; try again once it is back."""
 

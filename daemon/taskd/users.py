@@ -1,13 +1,14 @@
 """Users and groups by name: the one place that asks the system's databases for them.
 
 Any thread may call it. What is found is kept for a minute, so that a directory service is not asked for each request,
-and a user made since then is known soon. A name that does not exist is nobody's.
+and a user made since then is known soon. A name that does not exist is nobody's. Without descriptors it raises OSError.
 """
 
 from __future__ import annotations
 
 import functools
 import grp
+import os
 import pwd
 import time
 from collections.abc import Iterable
@@ -41,6 +42,7 @@ def _id(name: str) -> int | None:
     try:
         return grp.getgrnam(bare).gr_gid if name.startswith("%") else pwd.getpwnam(bare).pw_uid
     except KeyError:
+        _open_something()
         return None
 
 
@@ -54,4 +56,10 @@ def _name(uid: int, _minute: int) -> str | None:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
+        _open_something()
         return None
+
+
+def _open_something() -> None:
+    # To a process without descriptors the databases look empty: that is an error, and not to be kept for a minute.
+    os.close(os.open(os.devnull, os.O_RDONLY))

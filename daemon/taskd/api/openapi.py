@@ -18,6 +18,7 @@ from ..errors import (
     BodyTooLarge,
     CodingNotImplemented,
     CrossSite,
+    Exhausted,
     HeadersTooLarge,
     JournalError,
     MalformedRequest,
@@ -49,6 +50,7 @@ EVERYWHERE: tuple[type[RequestError], ...] = (
     CrossSite,
     UnsupportedMediaType,
     TooManyConnections,
+    Exhausted,
     RequestError,
 )
 #: What reading the journal can come to, answered with 500 as well.

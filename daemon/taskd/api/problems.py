@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import (
     BodyTooLarge,
+    Exhausted,
     JournalError,
     MalformedRequest,
     MethodNotAllowed,
@@ -22,6 +24,8 @@ from ..values import dump_json
 
 log = logging.getLogger(__name__)
 
+#: What the system says that has nothing left to give.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _BY_STATUS: dict[int, type[RequestError]] = {
     error.status: error for error in (MalformedRequest, NotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType)
 }
@@ -62,6 +66,9 @@ def _http_exception(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
+    if isinstance(error, MemoryError) or getattr(error, "errno", 0) in _EXHAUSTED:
+        # Not once for each request: whatever ran out of it says so in the log.
+        return problem(Exhausted())
     log.error("a request failed", exc_info=error)
     code = error.code if isinstance(error, JournalError) else RequestError.code
     detail = error.detail if isinstance(error, JournalError) else "Something went wrong in taskd; its log says what."

@@ -30,16 +30,25 @@ T = TypeVar("T")
 class WaitingRoom:
     """Places for requests that wait: they can never take the server's last threads, nor one user all of them."""
 
-    def __init__(self, places: int, user_places: int, exempt: Set[int] = frozenset()) -> None:
-        """Of `places`, one user may take `user_places`, unless exempt."""
+    def __init__(
+        self,
+        places: int,
+        user_places: int,
+        exempt: Set[int] = frozenset(),
+        spare_thread: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Of `places`, one user may take `user_places`, unless exempt; nobody the last thread that there is."""
         self._free = places
         self._user_places = user_places
         self._exempt = exempt
+        self._spare_thread = spare_thread
         self._taken: Counter[int | None] = Counter()
         self._lock = threading.Lock()
 
     def enter(self, uid: int | None) -> Place:
         """Take a place for a request of the user `uid`; raises TooManyWaiters."""
+        if not self._spare_thread():
+            raise TooManyWaiters("No thread is left to wait in; ask without waiting, or try again later.")
         with self._lock:
             if not self._free:
                 raise TooManyWaiters

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from .command import run_command
 from .function import Pool
 from .leftovers import end_leftovers
 from .limits import applied
-from .loop import Loop
+from .loop import Loop, Timer
 from .places import Places
 from .tap import ROOM, End, Kept, Piece, Tap, last_lines
 
@@ -43,6 +44,10 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+#: Seconds before an attempt is started again for which something had run out, and before that is said again.
+PAUSE = 1.0
+SILENCE = 60.0
+
 
 class Report(Protocol):
     """Takes what attempts came to; called on the executor thread."""
@@ -57,13 +62,15 @@ class Executor(threading.Thread):
         super().__init__(name="executor", daemon=True)
         self._report = report
         self._loop = Loop()
-        self._bench = Bench(self._loop, settings, output_log, self._finished)
+        self._bench = Bench(self._loop, settings, output_log, self._finished, self._retry)
         self._pool = Pool(self._bench)
         self._attempts: dict[int, Attempt] = {}
         self._places = Places(self._begin)
         #: What has ended in this turn of the loop.
         self._ended: list[AttemptEnded] = []
         self._closing = False
+        #: Until when it is not said again that attempts wait.
+        self._silent_until = 0.0
 
     def launch_many(self, launches: Sequence[tuple[Start, Handler]]) -> None:
         """Start attempts, each number `task.attempt`; whatever is wrong with a handler is reported, not raised."""
@@ -127,6 +134,12 @@ class Executor(threading.Thread):
             _log.exception("an attempt could not be started", extra={"TASK_ID": attempt.task.id})
             attempt.kill()
             attempt.refuse(f"the attempt cannot be started: {error}")
+
+    def _retry(self, attempt: Attempt, why: str) -> Timer:
+        if (now := time.monotonic()) >= self._silent_until:
+            self._silent_until = now + SILENCE
+            _log.warning("attempts wait until they can be started: %s", why)
+        return self._loop.after(PAUSE, lambda: self._begin(attempt))
 
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
         task = attempt.task

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ class ExecutorSettings:
     output_limit: int
     #: The cgroups of attempts; None where none is delegated.
     cgroups: Cgroups | None = None
+    #: Seconds that an attempt waits for what the system has run out of: descriptors, processes, memory.
+    patience: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Bench:
     settings: ExecutorSettings
     output_log: OutputLog
     finished: Callable[[Attempt, Outcome], None]
+    #: Has an attempt started again in a moment; told why it could not be started now.
+    retry: Callable[[Attempt, str], Timer]
 
 
 class Attempt:
@@ -73,6 +78,9 @@ class Attempt:
         self._output: Output | None = None
         self._child: Child | None = None
         self._timer: Timer | None = None
+        #: When it is no longer tried to start it; and whether it waits for that to be tried.
+        self._gives_up_at = time.monotonic() + bench.settings.patience
+        self._waiting = False
         self._reported = False
 
     @property
@@ -85,6 +93,7 @@ class Attempt:
     def begin(self, child: Child) -> None:
         """Note the process that works on it; its time runs from here."""
         self._child = child
+        self._waiting = False
         if self.cut:
             child.kill()  # it was to end before it had begun: there is nothing that could end in good order
         elif (timeout := self._timeout) is not None:
@@ -108,12 +117,16 @@ class Attempt:
         if self._child:
             self._timer = self._bench.loop.after(self.handler.kill_after, self._child.kill)
             self._child.terminate()
+        elif self._waiting:
+            self.refuse(self._why)
 
     def kill(self) -> None:
         """Cut it off at once."""
         if self._child:
             self.cut = self.cut or Reason.INTERRUPTED
             self._child.kill()
+        elif self._waiting:
+            self.end(Reason.INTERRUPTED)
 
     def finish(self, outcome: Outcome, keep_reading: bool = False) -> None:
         """Report how it ended, with the output read so far; `keep_reading` has later lines still logged."""
@@ -129,6 +142,15 @@ class Attempt:
         for tap in self._taps:
             tap.finish()
         self._taps = []
+
+    def put_off(self, error: OSError, message: str) -> None:
+        """Have it started a moment later where the system has run out of something, else report that it cannot be."""
+        if error.errno not in _SCARCE or self.cut or time.monotonic() >= self._gives_up_at:
+            self.refuse(message)
+        else:
+            self.start_over()
+            self._waiting = True
+            self._timer = self._bench.retry(self, message)
 
     def refuse(self, message: str) -> None:
         """Report that it could not be started."""
@@ -217,6 +239,8 @@ _ADVICE = {
     errno.ENOMEM: "there is not enough memory; lower the queues' concurrency",
     errno.ENOEXEC: "it is no program; a script begins with a line such as #!/bin/sh",
 }
+#: What others may give back.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
 def advise(error: OSError) -> str:

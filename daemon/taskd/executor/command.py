@@ -34,7 +34,7 @@ def run_command(bench: Bench, attempt: Attempt) -> None:
     except ValidationFailed as error:
         attempt.refuse(error.detail)
     except OSError as error:
-        attempt.refuse(_why_not(error, command, attempt.handler))
+        attempt.put_off(error, _why_not(error, command, attempt.handler))
     except ValueError as error:  # a NUL or a lone surrogate
         attempt.refuse(f"the command cannot be started: {error}")
     else:

@@ -57,7 +57,7 @@ class Pool:
             worker = worker or self._start(attempt)
             worker.work_on(attempt)
         except OSError as error:
-            attempt.refuse(f"the worker cannot be started: {_why_not(error, attempt.handler)}")
+            attempt.put_off(error, f"the worker cannot be started: {_why_not(error, attempt.handler)}")
             if worker:
                 worker.rest()
         except ValueError as error:

@@ -6,6 +6,8 @@ thread that waits holds none.
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -203,7 +205,14 @@ class Reader:
             with self._connection() as connection, closing(connection.execute(sql, values)) as cursor:
                 yield cursor
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+                self._see_descriptors(error)
             raise as_journal_error(self._path, error) from error
+
+    def _see_descriptors(self, error: sqlite3.Error) -> None:
+        """Raise OSError where it is for want of descriptors that SQLite cannot open a journal that is there."""
+        if os.access(self._path, os.R_OK):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(self._path)) from error
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -61,15 +61,17 @@ _DELETE_CHANGES = """
     DELETE FROM changes
     WHERE first < (SELECT max(first) FROM changes WHERE first <= (SELECT max(first) FROM changes) - ?)
 """
+#: What SQLite raises, and, having no memory, Python in its place.
+_FAILURES = (sqlite3.Error, MemoryError)
 _DELETE_DEPENDENCIES = "DELETE FROM dependencies WHERE task_id = ?"
 
 
 class CommitFailed(TaskdError):
     """A turn could not be committed."""
 
-    def __init__(self, error: sqlite3.Error, *, unknown: bool) -> None:
+    def __init__(self, error: sqlite3.Error | MemoryError, *, unknown: bool) -> None:
         """`unknown`: it may be on the disk all the same; otherwise it certainly is not."""
-        super().__init__(str(error))
+        super().__init__(str(error) or "there is no memory left")
         self.full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
         # A full disk cuts off the writing of frames, of which the last one makes the commit: it certainly is not there.
         self.unknown = unknown and not self.full
@@ -118,12 +120,12 @@ class Journal(Loader):
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection.executemany
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._roll_back()
             raise CommitFailed(error, unknown=False) from error
         try:
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._roll_back()
             # The rows may have reached the disk although the sync failed.
             raise CommitFailed(error, unknown=True) from error

@@ -118,14 +118,22 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
         for _ in range(min(BURST, self.settings.connections - len(self.active_channels))):
             try:
                 sock, _address = self.socket.accept()
+                self._admit(self._held(sock))
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:
-                # Out of descriptors or memory. The socket stays readable: without a pause the loop would spin.
-                log.warning("cannot accept connections, trying again in a second: %s", error)
+            except (OSError, MemoryError) as error:
+                # Out of descriptors or memory. The socket stays readable: without a pause the loop would spin. And what
+                # is raised from here would have waitress close it for good.
+                log.warning("cannot accept connections, trying again in a second: %s", error or "no memory")
                 self._paused_until = time.monotonic() + 1.0
                 return
-            self._admit(self.channel_class(self, sock, ("localhost", None), self.adj, map=self._map))
+
+    def _held(self, sock: socket.socket) -> Channel:
+        try:
+            return self.channel_class(self, sock, ("localhost", None), self.adj, map=self._map)
+        except (OSError, MemoryError):
+            sock.close()
+            raise
 
     def _admit(self, channel: Channel) -> None:
         excess = self.users.excess(channel.uid)

@@ -52,6 +52,10 @@ class Server(threading.Thread):
         """How many threads there are to run the application."""
         return self._pool.size
 
+    def spare_thread(self) -> bool:
+        """Whether the application has a thread for others while the one that asks waits."""
+        return self._pool.spare()
+
     @property
     def connections(self) -> int:
         """How many connections are open."""

@@ -59,6 +59,8 @@ class Pool:
         self._size = 0
         self._started = 0
         self._closed = False
+        #: Whether the last thread could not be started.
+        self._exhausted = False
 
     @property
     def size(self) -> int:
@@ -78,6 +80,11 @@ class Pool:
             if not self._closed:
                 self._new.add(work.uid, work)
                 self._fill()
+
+    def spare(self) -> bool:
+        """Whether there is a thread for others while the one that asks waits; starts one if there is none."""
+        with self._lock:
+            return bool(self._idle) or (self._size < self._most and not self._closed and self._start())
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 0) -> bool:  # noqa: ARG002 (waitress's signature)
         """Let every thread end once its request is served; nobody waits for them, and what waits is dropped."""
@@ -132,13 +139,16 @@ class Pool:
         self._started += 1
         try:
             _Thread(self, box, f"http-{self._started}").start()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             # No more threads or memory: the work waits for one of those that there are.
-            log.warning("no new thread beside %d: %s", self._size, error)
+            if not self._exhausted:
+                log.warning("no new thread beside %d: %s", self._size, error)
+            self._exhausted = True
             return False
         finally:
             threading.stack_size(before)
         self._size += 1
+        self._exhausted = False
         self._idle.append(box)
         return True
 
@@ -168,7 +178,8 @@ class Pool:
     def _leave(self, box: Box) -> bool:
         """Whether the thread of `box` may end: not when it is needed, nor when work is on its way to it."""
         with self._lock:
-            if box not in self._idle or self._size <= self._least:
+            # Nor is the last one that does not wait for a client: there may be no other to be had.
+            if box not in self._idle or self._size <= self._least or len(self._idle) == 1:
                 return False
             self._idle.remove(box)
             self._size -= 1

@@ -64,7 +64,7 @@ def test_one_that_took_long_ends_it(core: Desk) -> None:
 
 @pytest.mark.parametrize("outcome", [FAILURE, INTERRUPTED])
 def test_an_attempt_of_which_that_is_unknown_ends_it(core: Desk, outcome: object) -> None:
-    """Cut off, dead, or a command since a reload: how long the next one takes nobody knows."""
+    """Cut off, dead, or never started: how long the next one takes nobody knows."""
     core.end(2, outcome)  # type: ignore[arg-type]
     assert len(started(core.submit(*[spec()] * 10))) < 3
 

@@ -128,8 +128,8 @@ def test_reader_of_one_that_waits(runner: Runner, gate: Path) -> None:
     assert b"".join(getattr(piece, "data", b"") for piece in pieces) == b"up\n"
 
 
-def test_how_long_a_function_worked(runner: Runner) -> None:
-    """That is told of a function, less the start of its worker; of what was cut off, died or is a command it is not."""
+def test_how_long_it_worked(runner: Runner) -> None:
+    """That is told of what came to its end, less the start of a worker; of what was cut off or died it is not."""
     began = time.monotonic()
     runner.run(CHOOSE, ["shell", "sleep 0.1"])
     runner.run(CHOOSE, ["fail", None])
@@ -140,5 +140,9 @@ def test_how_long_a_function_worked(runner: Runner) -> None:
     runner.run(CHOOSE, ["die", 1])
     runner.run(CHOOSE, ["sleep", None], timeout=0.1)
     runner.run(function("nothing"))
-    runner.run(command("/bin/true"))
-    assert runner.seconds[2:] == [None] * 4
+    runner.run(command("/no/such/program"))
+    runner.run(shell("sleep 1000"), timeout=0.1)
+    assert runner.seconds[2:] == [None] * 5
+    assert runner.run(shell("sleep 0.1; exit 1")).exit_status == 1
+    assert runner.seconds[7] is not None
+    assert 0.1 <= runner.seconds[7] < 10

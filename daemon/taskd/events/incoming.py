@@ -53,7 +53,7 @@ class AttemptEnded:
     attempt: int
     outcome: Outcome
     jitter: float = 0.0
-    #: How long a function worked for it; None where that says nothing of how long the next one will take.
+    #: How long it worked; None where that says nothing of how long the next one will take.
     seconds: float | None = None
 
 

@@ -70,10 +70,11 @@ class Attempt:
         self.handler = handler
         #: Why it was cut off; None while it may end by itself.
         self.cut: Reason | None = None
-        #: How long a function worked for it; None where that says nothing of how long the next one will take.
+        #: How long it worked; None where that says nothing of how long the next one will take.
         self.seconds: float | None = None
         self._why = _ENDED
         self._bench = bench
+        self._began = 0.0
         self._taps: list[Tap] = []
         self._output: Output | None = None
         self._child: Child | None = None
@@ -94,11 +95,16 @@ class Attempt:
         """Note the process that works on it; its time runs from here."""
         self._child = child
         self._waiting = False
+        self._began = time.monotonic()
         if self.cut:
             child.kill()  # it was to end before it had begun: there is nothing that could end in good order
         elif (timeout := self._timeout) is not None:
             message = f"ran longer than {timeout:g}s"
             self._timer = self._bench.loop.after(timeout, lambda: self.end(Reason.TIMEOUT, message))
+
+    def worked(self) -> None:
+        """Note that it has come to its end, and how long that took."""
+        self.seconds = None if self.cut else time.monotonic() - self._began
 
     def start_over(self) -> None:
         """Forget the process that was to work on it, and never began."""

@@ -75,6 +75,7 @@ def _environment(bench: Bench, attempt: Attempt) -> dict[str, str]:
 
 def _ended(bench: Bench, attempt: Attempt, child: Child) -> None:
     bench.loop.unwatch(child.pidfd)
+    attempt.worked()
     exit_ = child.reap()
     # Not until the end of the pipes: a process that left the group may hold them open for ever.
     attempt.output.drain()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cgroup import Cgroup
+from .spawn import spawn
 
 _GONE = (ProcessLookupError, FileNotFoundError, PermissionError)
 
@@ -62,26 +62,18 @@ class Child:
         """Start it; raises OSError, or ValueError for text that no argument can carry. The cgroup becomes its own."""
         self._cgroup = cgroup
         try:
-            self._popen = subprocess.Popen(
-                command,
-                stdin=descriptors.stdin,
-                stdout=descriptors.stdout,
-                stderr=descriptors.stderr,
-                cwd=directory,
-                env=environment,
-                start_new_session=True,
-            )
+            standard = (descriptors.stdin, descriptors.stdout, descriptors.stderr)
+            self.pid = spawn(command, directory, environment, standard)
         except (OSError, ValueError):
             self._release()
             raise
-        self.pid = self._popen.pid
         #: Descendants that left the group, by number, each held by a pidfd.
         self._strays: dict[int, int] = {}
         try:
             self.pidfd = os.pidfd_open(self.pid)
         except OSError:
-            self._popen.kill()
-            self._popen.wait()
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
             self._release()
             raise
 
@@ -109,7 +101,7 @@ class Child:
             self.kill()
         self._signal_group(signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
-        self._popen.returncode = code = os.waitstatus_to_exitcode(status)
+        code = os.waitstatus_to_exitcode(status)
         for pidfd in (self.pidfd, *self._strays.values()):
             os.close(pidfd)
         exit_ = Exit(

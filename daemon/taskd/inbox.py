@@ -86,6 +86,8 @@ class Inbox:
         self.waiters = Waiters()
         #: How far the changes have come.
         self.feed = Feed()
+        #: How far the wall clock is before the one that nobody sets; the scheduler puts its own clock's here.
+        self.offset: Callable[[], int | None] = lambda: None
 
     def submit(self, submit: Submit, synchronizer: JobsSynchronizer | None = None) -> Accepted:
         """Hand in tasks, and wait until they are on the disk; raises RequestError.
@@ -93,7 +95,7 @@ class Inbox:
         The synchronizer is told of each of them, from the first moment on.
         """
         ticket = Ticket(synchronizer=synchronizer)
-        self.put(replace(submit, request=ticket))
+        self.put(replace(submit, request=ticket, offset=self.offset()))
         accepted: Accepted = _answer(ticket)
         return accepted
 

@@ -372,6 +372,26 @@ def test_a_scheduled_task_starts_by_itself(rigs: Rigs, kind: str) -> None:
 
 
 @every_running_kind
+def test_what_is_on_its_way_goes_by_the_clock_too(rigs: Rigs, kind: str) -> None:
+    """Who asks for a second's delay in the moment in which the clock is set gets a second, and not a day."""
+    clock, busy, gate = FakeClock(), threading.Event(), threading.Event()
+    rig = rigs(kind, None, clock).start()
+    rig.inbox.put(lambda: (busy.set(), gate.wait(PATIENCE)))
+    assert busy.wait(PATIENCE)
+    start, later = clock.now() + SECOND, clock.now() + 3600 * SECOND
+    counted = spec(not_before=start, expires=start, fixed_expiry=True)
+    by_the_calendar = spec(not_before=start, fixed_start=True, expires=later)
+    with ThreadPoolExecutor(1) as threads:
+        taken = threads.submit(rig.submit, counted, by_the_calendar)
+        eventually(lambda: rig.inbox._items.qsize() == 1)
+        clock.wall -= 86_400 * SECOND
+        gate.set()
+        first, second = taken.result(PATIENCE)
+    assert (first.spec.not_before, first.spec.expires) == (start - 86_400 * SECOND, start)
+    assert (second.spec.not_before, second.spec.expires) == (start, later - 86_400 * SECOND)
+
+
+@every_running_kind
 def test_a_long_wait_looks_at_the_clock(rigs: Rigs, kind: str) -> None:
     """The clock may be set while a task is scheduled; nothing else wakes an idle scheduler."""
     rig = rigs(kind).start()

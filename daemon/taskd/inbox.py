@@ -95,6 +95,8 @@ class Inbox:
         self.feed = Feed()
         #: Called on the scheduler's thread when it has answered: once for many. Set before requests come.
         self.on_answers: Callable[[], None] = lambda: None
+        #: How far the wall clock is before the one that nobody sets; the scheduler puts its own clock's here.
+        self.offset: Callable[[], int | None] = lambda: None
 
     def submit(self, submit: Submit, synchronizer: JobsSynchronizer | None = None) -> Accepted:
         """Hand in tasks, and wait until they are on the disk; raises RequestError.
@@ -102,7 +104,7 @@ class Inbox:
         The synchronizer is told of each of them, from the first moment on.
         """
         ticket = Ticket(synchronizer=synchronizer)
-        self.put(replace(submit, request=ticket))
+        self.put(replace(submit, request=ticket, offset=self.offset()))
         accepted: Accepted = _answer(ticket)
         return accepted
 

@@ -16,7 +16,7 @@ read it. A final state never changes. Times are microseconds since the epoch in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 #: An attempt cut off this often ends its task as failed, whatever on_interrupt says.
@@ -102,6 +102,12 @@ class Spec:
     origin: int | None = None
     #: The schedule that it is an occurrence of.
     schedule: str | None = None
+
+    def shifted(self, by: int) -> Spec:
+        """The same by a wall clock that was set by so many microseconds: times of the calendar stay."""
+        start = self.not_before if self.not_before is None or self.fixed_start else self.not_before + by
+        expires = self.expires if self.expires is None or self.fixed_expiry else self.expires + by
+        return replace(self, not_before=start, expires=expires)
 
 
 @dataclass(frozen=True, slots=True)

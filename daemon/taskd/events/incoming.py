@@ -38,6 +38,8 @@ class Submit:
     #: Take the live task in place of one that its `unique` forbids.
     join: bool = False
     known: Known = Known()
+    #: By how many microseconds the wall clock was before the one that nobody sets, when its times were counted.
+    offset: int | None = None
 
     @property
     def asks(self) -> bool:

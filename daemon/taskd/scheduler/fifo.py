@@ -79,6 +79,7 @@ class FifoScheduler(Scheduler):
         self._prune_at: float = 0.0
         #: How far the wall clock is before the one that nobody sets, in microseconds; now, and at the beginning.
         self._offset = self._first_offset = self._clock.offset()
+        inbox.offset = self._clock.offset
         #: What is in hand: only after a failure is it still so at the end.
         self._items: Sequence[Item] = ()
         #: Told of commits and changes; set it before start().
@@ -200,7 +201,7 @@ class FifoScheduler(Scheduler):
     def _events(self, items: Sequence[Item]) -> list[Event]:
         """What came in, for the core, with what the journal knows of it."""
         events: list[Event] = []
-        for item in items:
+        for item in map(self._by_the_clock, items):
             if isinstance(item, Order):
                 self._orders.append(item)
             elif isinstance(item, tuple):
@@ -210,6 +211,15 @@ class FifoScheduler(Scheduler):
             elif not callable(item):
                 events.append(item)
         return events + [self._step(order) for order in self._next_orders()]
+
+    def _by_the_clock(self, item: Item) -> Item:
+        """What was handed in, with its times moved if the wall clock was set while it was on its way."""
+        if not isinstance(item, Submit) or item.offset is None:
+            return item
+        by = self._offset - item.offset
+        if abs(by) < CLOCK_JUMP * MICROSECONDS:
+            return item
+        return replace(item, specs=[spec.shifted(by) for spec in item.specs])
 
     def _next_orders(self) -> Sequence[Order]:
         """Those over named tasks, and one over many of each user: so a turn stays short, and each user has a turn."""

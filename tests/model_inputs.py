@@ -81,9 +81,18 @@ selections = st.builds(
     label=st.sampled_from([None, None, "a", "b"]),
     owner=st.sampled_from([None, None, 2]),
 )
-#: What makes a request's tasks a batch, or not.
-batches = st.just({}) | st.fixed_dictionaries(
+#: Tasks in a request at the most.
+MOST = 8
+#: An order of these, and for each places to choose from those before it, modulo how many they are; or nothing.
+dependencies = st.just([]) | st.builds(
+    lambda order, picks: [order, *picks],
+    st.permutations(range(MOST)),
+    st.lists(st.lists(st.integers(0, MOST - 1), max_size=3), min_size=MOST, max_size=MOST),
+)
+#: Whether twins are joined, and what makes a request's tasks a batch, or not.
+batches = st.fixed_dictionaries({"join": st.booleans()}) | st.fixed_dictionaries(
     {
+        "join": st.booleans(),
         "batch": st.just(True),
         "max_parallel": st.sampled_from([None, 1, 2, 3]),
         "fail_fast": st.booleans(),

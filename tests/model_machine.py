@@ -45,6 +45,8 @@ from taskd.inbox import Order
 from taskd.synchronizer import Finished, JobsSynchronizer, Waiters
 from taskd.task import Outcome, Reason, State, Task
 
+#: Turns in which nothing happens after which nothing will.
+STILL = 5
 INTERRUPTED = Outcome(succeeded=False, reason=Reason.INTERRUPTED)
 
 
@@ -243,7 +245,9 @@ class Loop(RuleBasedStateMachine):
     def _steered(self, steered: Steered) -> None:
         order = steered.request
         assert isinstance(order, Order)
-        assert all((order.action is Action.DELETE) == (task.id not in self.journal.tasks) for task in steered.done)
+        # What one order cancels another one may delete in the same turn.
+        there = self.journal.gone.keys() if order.action is Action.DELETE else self.journal.ever.keys()
+        assert {task.id for task in steered.done} <= there
         both = (*steered.done, *steered.refused)
         if len(both) == waits.PORTION:
             order.after = max(task.id for task in both)
@@ -288,12 +292,18 @@ class Loop(RuleBasedStateMachine):
     def drain_away(self) -> None:
         """Let everything come to its end."""
         self.broken = False
+        still = 0
         for _ in range(40 + 12 * len(self.journal.ever) + 8 * len(self.unanswered)):
             self.now += 3600 * SECOND
             items, self.inbox = self.inbox, []
             done = [AttemptEnded(task_id, attempt, Outcome(True)) for task_id, attempt in self.live.items()]
             self.live.clear()
+            changes = len(self.journal.changes)
             self.iterate([*items, *done])
+            under_way = self.pending or self.orders or self.live or len(self.journal.changes) > changes
+            still = 0 if under_way else still + 1
+            if still > STILL:
+                return
 
     def held(self) -> list[int]:
         """Whom somebody must release."""

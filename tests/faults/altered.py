@@ -7,13 +7,17 @@ Each way replaces something of taskd by name and then runs its own `main`.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from taskd.__main__ import main
 from taskd.api import guard
+from taskd.scheduler import fifo
 from taskd.server.parser import Parser
+from taskd.synchronizer import Finished, Waiters
 
 #: Names the file with the seconds by which the wall clock is off.
 OFFSET = "TASKD_FAULTS_OFFSET"
@@ -53,9 +57,39 @@ def stuck() -> None:
     Parser.received = patched  # type: ignore[method-assign]
 
 
+def hasty() -> None:
+    """Look for finished tasks to forget every two seconds, which is once a minute as it is."""
+    fifo.PRUNE = 2.0
+
+
+def hoarding() -> None:
+    """Keep every task that is over."""
+    finish, kept = Waiters.finish, []
+
+    def patched(self: Waiters, finished: Finished) -> object:
+        # A copy, as what the journal read would have.
+        kept.append(pickle.loads(pickle.dumps(finished)))  # noqa: S301
+        return finish(self, finished)
+
+    Waiters.finish = patched  # type: ignore[method-assign, assignment]
+    hasty()
+
+
+def leaking() -> None:
+    """Leave a descriptor open for each request."""
+    init = Parser.__init__
+
+    def patched(self: Parser, *arguments: Any) -> None:
+        os.open(os.devnull, os.O_RDONLY)
+        init(self, *arguments)
+
+    Parser.__init__ = patched  # type: ignore[method-assign]
+    hasty()
+
+
 #: By name.
 WAYS: dict[str, Callable[[], None]] = {
-    way.__name__.replace("_", "-"): way for way in (moved_clock, careless_host, stuck)
+    way.__name__.replace("_", "-"): way for way in (moved_clock, careless_host, stuck, hasty, hoarding, leaking)
 }
 
 

@@ -108,7 +108,7 @@ class Intake:
 
     def take(self, body: bytes, client: Client, reply: Reply) -> bool:
         """Hand a task in, whose answer comes when it is committed; False has it go the ordinary way."""
-        config = self._services.config()
+        config, inbox = self._services.config(), self._services.inbox
         if len(body) != self._length or len(body) > min(_SHORT, config.limits.body):
             return False
         handler = config.handlers.get(self._options.get("handler", config.daemon.default_handler))
@@ -118,7 +118,7 @@ class Intake:
             return False
         try:
             spec = spec_of(parse_json(body), self._options, config, who)
-            self._services.inbox.put(Submit(Ticket(reply), [spec], who.submitter))
+            inbox.put(Submit(Ticket(reply), [spec], who.submitter, offset=inbox.offset()))
         except (ValueError, RequestError):
             return False
         return True

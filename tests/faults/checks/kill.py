@@ -65,6 +65,6 @@ CHECKS = (
             "answers before the commit": _control("late-commit", "was acknowledged as"),
             "starts before the commit": _control("early-start", "was started"),
         },
-        control=5,
+        control=8,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from .checks import every
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; answer its exit status."""
     options = _parser().parse_args(arguments)
+    # Told to end, it ends what it has started, and unmounts what it has mounted.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     checks = [check for check in every() if _chosen(check, options.only)]
     if options.list:
         for check in checks:

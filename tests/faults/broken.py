@@ -24,7 +24,7 @@ from taskd.scheduler import FifoScheduler
 from .victim import python
 
 #: Seconds for which a break stays open, so that a kill falls into it.
-GAP = 0.03
+GAP = 0.1
 
 
 def program(way: str) -> list[str]:

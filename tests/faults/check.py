@@ -6,9 +6,13 @@ a control pass could not have found anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+#: Of what is found, how many are told, and how much of each.
+TOLD = 3
+LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class Figure:
 
     held: bool
     text: str
+
+    @classmethod
+    def of(cls, text: str, faults: Sequence[str]) -> Figure:
+        """Held if nothing was found; of what was, the first is told."""
+        return cls(not faults, "; ".join([text, *(fault[:LONGEST] for fault in faults[:TOLD])]))
 
 
 #: Makes a check of that size in a directory of its own, on a disk, which is removed afterwards.

@@ -5,6 +5,7 @@ What was acknowledged and what ran is known from files that the daemon never ope
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -79,9 +80,10 @@ class Load:
 
     def __init__(self, socket: Path, record: Path, rest: float = 0.0) -> None:
         """Have them write to `record`, and rest so many seconds after each round."""
-        self.record = record
         record.touch()
-        self._read = 0
+        self._record = os.open(record, os.O_RDONLY)
+        #: The line that is half written.
+        self._rest = b""
         #: All that was acknowledged, as far as it was read.
         self.acknowledged: list[Acknowledged] = []
         self._process = subprocess.Popen(
@@ -98,16 +100,14 @@ class Load:
 
     def news(self) -> list[Acknowledged]:
         """What was acknowledged since the last time."""
-        with self.record.open() as lines:
-            lines.seek(self._read)
-            # The last line may be half written.
-            whole = lines.read().rpartition("\n")
-        self._read += len("".join(whole[:2]).encode())
-        found = [Acknowledged.read(line) for line in whole[0].splitlines()]
+        while more := os.read(self._record, 1 << 20):
+            self._rest += more
+        whole, _, self._rest = self._rest.rpartition(b"\n")
+        found = [Acknowledged.read(line) for line in whole.decode().splitlines()]
         self.acknowledged += found
         return found
 
     def stop(self) -> None:
-        """End the clients as they are."""
+        """End the clients as they are; what they wrote last is still to be read."""
         self._process.kill()
         self._process.communicate(timeout=PATIENCE)

@@ -49,9 +49,9 @@ class Operation:
         raise NotImplementedError
 
     def count(self, journal: sqlite3.Connection) -> int:
-        """How often it has been done; something else than a whole number of times is a fault."""
+        """How often it has been done; less than none if that is no whole number of times."""
         (found,) = journal.execute(self._SQL, (f'"{self.token}.%',)).fetchone()
-        return int(found) if found % self._TASKS else int(found) // self._TASKS
+        return -int(found) if found % self._TASKS else int(found) // self._TASKS
 
     def count_in(self, state: Path) -> int:
         """How often it has been done, by the journal of a daemon that runs."""
@@ -66,6 +66,7 @@ class Operation:
 def _word(answer: Answer) -> Word:
     if answer.status < 300:
         return Word.DONE
+    assert answer.status >= 500, f"the client is blamed: {answer.body!r}"
     return Word.NOT_TAKEN if "nothing was taken" in answer.json["detail"] else Word.UNKNOWN
 
 

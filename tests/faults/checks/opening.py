@@ -25,7 +25,7 @@ from ..check import Check, Figure
 from ..load import config
 from ..shim import Kind, Shim
 from ..victim import Victim, python
-from .points import KINDS, LANES, faults_of, spread
+from .points import KINDS, LANES, NOT_REACHED, faults_of, figure, spread
 
 #: Tasks in the journal that is opened and backed up.
 TASKS = 50
@@ -57,9 +57,13 @@ def _strikes(deed: Deed, kind: Kind, size: int, directory: Path) -> tuple[int, C
     points, ends, faults = shim.count, Counter[str](), []
     for at in _chosen(points, size):
         status, found = _strike(deed, shim, kind, at, place)
-        ends["done" if status == 0 else "killed" if status < 0 else "refused"] += 1
+        ends[_end(status) if shim.fired else NOT_REACHED] += 1
         faults += [f"{kind.name} at {at} of {points}: {fault}" for fault in found]
     return points, ends, faults
+
+
+def _end(status: int) -> str:
+    return "done" if status == 0 else "killed" if status < 0 else "refused"
 
 
 def _chosen(points: int, size: int) -> list[int]:
@@ -108,7 +112,7 @@ def _make(size: int, directory: Path, way: str = "") -> Figure:
         return faults_of(files / "journal.db")
 
     deed = Deed(lambda _: None, _opener(way), _open, lambda files, _: _looked_at(files, look))
-    return _figure(deed, size, directory)
+    return _struck(deed, size, directory)
 
 
 def _reopen(size: int, directory: Path, way: str = "") -> Figure:
@@ -122,7 +126,7 @@ def _reopen(size: int, directory: Path, way: str = "") -> Figure:
 
     begin = partial(shutil.copytree, crashed, dirs_exist_ok=True)
     deed = Deed(begin, _opener(way), _open, lambda files, _: _looked_at(files, look))
-    return _figure(deed, size, directory)
+    return _struck(deed, size, directory)
 
 
 def _opener(way: str) -> Callable[[Path], list[str]]:
@@ -170,17 +174,15 @@ def _backup(size: int, directory: Path, way: str = "") -> Figure:
 
     begin = partial(shutil.copytree, crashed / "backup", dirs_exist_ok=True)
     again = partial(_back_up, crashed)
-    return _figure(Deed(begin, lambda files: _backing_up(files, crashed, way), again, look), size, directory)
+    return _struck(Deed(begin, lambda files: _backing_up(files, crashed, way), again, look), size, directory)
 
 
-def _figure(deed: Deed, size: int, directory: Path) -> Figure:
+def _struck(deed: Deed, size: int, directory: Path) -> Figure:
     with ThreadPoolExecutor(LANES) as pool:
         lanes = list(pool.map(lambda kind: _strikes(deed, kind, size, directory), KINDS))
     ends = sum((ends for _, ends, _ in lanes), Counter[str]())
     faults = [fault for _, _, faults in lanes for fault in faults]
-    kinds = ", ".join(f"{count} {word}" for word, count in sorted(ends.items()))
-    text = f"{sum(ends.values())} strikes at {lanes[0][0]:,} points: {len(faults)} faults; {kinds}"
-    return Figure(not faults, "; ".join([text, *faults[:3]]))
+    return figure(lanes[0][0], ends, faults)
 
 
 def _check(name: str, run: Callable[[int, Path, str], Figure], **ways: str) -> Check:

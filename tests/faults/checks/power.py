@@ -29,7 +29,7 @@ def _run(kind: str) -> Run:
         tasks = sum(siege.tasks for siege in sieges)
         repeated = sum(siege.interrupted for siege in sieges)
         text = f"{cuts:,} cuts: {len(faults)} faults in {tasks:,} acknowledged tasks, {repeated:,} attempts cut off"
-        return Figure(not faults, "; ".join([text, *faults[:3]]))
+        return Figure.of(text, faults)
 
     return run
 

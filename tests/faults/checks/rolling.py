@@ -52,7 +52,7 @@ def _records(_size: int, directory: Path, way: str = "") -> Figure:
                 faults += [f"version {version}: {fault}" for fault in _faults_of_record(victim)]
             except Ended as error:
                 faults.append(f"version {version} is not opened: {error}")
-    return _figure(f"versions {versions} with {tasks} tasks opened, migrated and run", faults)
+    return Figure.of(f"versions {versions} with {tasks} tasks opened, migrated and run", faults)
 
 
 def _faults_of_record(victim: Victim) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _newer(_size: int, directory: Path, way: str = "") -> Figure:
             status = victim.process.returncode
         faults = [] if status in _final_statuses() else [f"status {status}: systemd would start it again"]
         faults += ["it was changed"] * (path.read_bytes() != before)
-    return _figure(f"version {SCHEMA_VERSION + 1} refused with {status}, one of {sorted(_final_statuses())}", faults)
+    return Figure.of(f"version {SCHEMA_VERSION + 1} refused with {status}, one of {sorted(_final_statuses())}", faults)
 
 
 def _final_statuses() -> set[int]:
@@ -108,7 +108,7 @@ def _backups(count: int, directory: Path, way: str = "") -> Figure:
     if not faults:
         faults += _faults_of_restored(target, known, directory / "restored")
     tasks = sum(len(one.ids) for one in known)
-    return _figure(f"{count} under load: each has all acknowledged before, the last {tasks:,} tasks, and runs", faults)
+    return Figure.of(f"{count} under load: each has all acknowledged before it, the last {tasks:,}, and runs", faults)
 
 
 def _faults_of_copying(victim: Victim, target: Path, way: str) -> list[str]:
@@ -152,10 +152,6 @@ def _faults_of_restored(backup: Path, known: list[Acknowledged], directory: Path
         assert victim.task(victim.submit("function", "after", "&priority=9"), PATIENCE)["state"] == "succeeded"
         yield from witness.lost(known, witness.Journal.read(victim.state))
         yield from victim.faults
-
-
-def _figure(text: str, faults: list[str]) -> Figure:
-    return Figure(not faults, "; ".join([text, *faults[:3]]))
 
 
 def _control(run: Run, way: str) -> Run:

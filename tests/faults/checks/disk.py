@@ -60,7 +60,7 @@ class Witness:
                 thread.join()
 
     def _post(self) -> None:
-        while not self._stop.wait(0.005):
+        while not self._stop.wait(0.02):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 self.post("note")
 
@@ -114,7 +114,7 @@ def _listen(taskd: Taskd, stop: threading.Event) -> None:
 def _fed(taskd: Taskd) -> bool:
     """Whether the watchdog is fed from now on."""
     now = time.monotonic()
-    return _within(5, lambda: any(at > now and "WATCHDOG=1" in told for at, told in list(taskd.manager.messages)))
+    return _within(3, lambda: any(at > now and "WATCHDOG=1" in told for at, told in list(taskd.manager.messages)))
 
 
 def _ready(taskd: Taskd) -> bool:
@@ -132,8 +132,8 @@ class Round:
         finished = taskd.get("/health").json["counts"]["finished"]
         block()
         refused = witness.refused("disk_full")
-        self.refused = _within(5, refused)
-        self.unready = _within(5, lambda: not _ready(taskd))
+        self.refused = _within(3, refused)
+        self.unready = _within(3, lambda: not _ready(taskd))
         self.resumed = taskd.post("/queues/late/resume").status == 200
         health = taskd.get("/health")
         self.recorded = self.resumed and _within(
@@ -207,9 +207,9 @@ def _read_only(size: int, directory: Path, fails: bool = True) -> Figure:
                 assert _within(PATIENCE, lambda: len(witness.acknowledged) > 50)  # noqa: B023 - called here
                 if fails:
                     image.fail()
-                faults += [] if _within(5, lambda: not _ready(taskd)) else ["it said that it is ready"]
+                faults += [] if _within(3, lambda: not _ready(taskd)) else ["it said that it is ready"]
                 before = witness.refused("journal_unavailable")
-                faults += [] if _within(5, before) else ["nothing was refused"]
+                faults += [] if _within(3, before) else ["nothing was refused"]
                 faults += [] if taskd.get("/health").status == 200 else ["it said that it is not well"]
                 faults += [] if _fed(taskd) else ["the watchdog was not fed"]
             answers.update({code: n for (_, code), n in witness.answers.items()})

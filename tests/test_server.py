@@ -931,6 +931,6 @@ def test_a_connection_that_cannot_be_held_does_not_deafen_the_server(
 
     real = channel.credentials
     monkeypatch.setattr(channel, "credentials", credentials)
-    box.get()
+    box.connect()
     eventually(lambda: "cannot accept connections" in caplog.text)
     assert read(box.get())[1] == b"hello"

@@ -86,6 +86,19 @@ def test_a_directory_that_is_gone_takes_nothing(tmp_path: Path) -> None:
     assert (shortage.code, "cannot be looked at" in shortage.detail) == ("journal_unavailable", True)
 
 
+def test_a_file_system_that_refuses_takes_nothing(tmp_path: Path) -> None:
+    """One that has become read-only may not say so when it is asked; that files cannot be removed tells. It goes on."""
+    space, file = Space(tmp_path / "journal.db"), tmp_path / RESERVE_FILE
+    file.mkdir()
+    space.give_up_reserve()
+    shortage = space.look(MIB, 0.0)
+    assert shortage is not None
+    assert (shortage.code, "cannot be written" in shortage.detail) == ("journal_unavailable", True)
+    file.rmdir()
+    assert space.look(MIB, LOOK) is None
+    assert file.stat().st_size == MIB
+
+
 def test_a_backup_never_replaces_the_reserve(tmp_path: Path) -> None:
     """The daemon would remove it when the disk is full."""
     path = tmp_path / "journal.db"

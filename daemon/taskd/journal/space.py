@@ -42,6 +42,8 @@ class Space:
         self._held = _size(self._file)
         self._looked_at = -math.inf
         self._turns = 0
+        #: Why the reserve could not be given up.
+        self._trouble: str | None = None
         #: Why no more tasks are taken; None while they are.
         self.shortage: Shortage | None = None
 
@@ -80,8 +82,11 @@ class Space:
             return Shortage("journal_unavailable", f"{self._directory} cannot be looked at: {error.strerror}")
         if found.f_flag & os.ST_RDONLY:
             return Shortage("journal_unavailable", f"{self._directory} is on a file system that is read-only")
-        if reserve == 0:
+        if self._trouble or reserve == 0:
             self._remove()
+        if self._trouble:
+            return Shortage("journal_unavailable", f"{self._directory} cannot be written: {self._trouble}")
+        if reserve == 0:
             return None
         return self._lack(found, reserve) or self._make(reserve)
 
@@ -108,9 +113,13 @@ class Space:
         return None
 
     def _remove(self) -> None:
-        with contextlib.suppress(OSError):  # on a file system that is read-only now
+        try:
             self._file.unlink(missing_ok=True)
-            self._held = 0
+        except OSError as error:
+            # The file system has become read-only, most likely: not all of them say so when they are asked.
+            self._trouble = error.strerror
+        else:
+            self._held, self._trouble = 0, None
 
 
 def _free(found: os.statvfs_result) -> int:

@@ -124,7 +124,7 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
             except (OSError, MemoryError) as error:
                 # Out of descriptors or memory. The socket stays readable: without a pause the loop would spin. And what
                 # is raised from here would have waitress close it for good.
-                log.warning("cannot accept connections, trying again in a second: %s", error or "no memory")
+                log.warning("cannot accept connections, trying again in a second: %s", str(error) or "no memory")
                 self._paused_until = time.monotonic() + 1.0
                 return
 

@@ -22,6 +22,7 @@ from taskd.server import loop
 from taskd.server.channel import Channel
 from taskd.server.pool import Pool
 from taskd.server.users import Users
+from taskd.synchronizer import JobsSynchronizer
 from taskd.turns import Gate
 
 from .elsewhen import go_by
@@ -74,7 +75,7 @@ def patient() -> None:
 
 def takes_long_headers() -> None:
     """A header may be as long as it likes."""
-    _with_settings(header=1 << 30)
+    _with_settings(header=1 << 30, request_deadline=HASTY)
 
 
 def deaf_to_half_closed() -> None:
@@ -85,6 +86,11 @@ def deaf_to_half_closed() -> None:
 def logs_all_output() -> None:
     """Every line that is printed is logged."""
     log.Printed.log = lambda _, *line: log.task_output(*line)  # type: ignore[method-assign]
+
+
+def keeps_outcomes() -> None:
+    """What tasks came to is in memory until it has been read."""
+    _with_argument(JobsSynchronizer, "room", 1 << 40)
 
 
 def kills_nobody() -> None:
@@ -136,6 +142,7 @@ WAYS: dict[str, Callable[[], None]] = {
         takes_long_headers,
         deaf_to_half_closed,
         logs_all_output,
+        keeps_outcomes,
         kills_nobody,
         elsewhen,
         heeds_no_clock,

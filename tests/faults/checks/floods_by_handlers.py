@@ -6,10 +6,13 @@ All of them end by themselves after a while, should taskd not end them: nothing 
 from __future__ import annotations
 
 import functools
+import json
+import socket
 import time
 from collections import Counter
 from pathlib import Path
 
+from helpers import eventually
 from process import Taskd
 
 from ..check import Check, Figure
@@ -20,7 +23,9 @@ _LOGGED = 256 * 1024
 _AROUND = 120
 _LINES = 1000
 #: Seconds in which every attempt must have come to something.
-_PATIENCE = 12.0
+_PATIENCE = 8.0
+#: MiB that the daemon may take while the answer to a request is 100 and more.
+_ENOUGH = 128
 _PRINTERS = """
 [handlers.zeros]
 command = ["/bin/sh", "-c", "head -c {bytes} /dev/zero"]
@@ -29,6 +34,22 @@ command = ["/bin/sh", "-c", "yes | head -c {some}"]
 """
 #: A sleep that nothing else on this machine does, so that it is found.
 _SLEEP = "sleep 14.1592"
+_MUCH = """
+[queues.default]
+concurrency = 8
+[handlers.gate]
+command = ["/bin/sh", "-c", "until test -e {gate}; do sleep 0.1; done"]
+[handlers.much]
+function = "much_handlers:much"
+python_path = ["{directory}"]
+"""
+_MUCH_MODULE = """
+import os
+
+def much(payload):
+    for stream in (1, 2):
+        os.write(stream, b"x" * 65536)
+"""
 _BAD = """
 [queues.default]
 concurrency = 50
@@ -97,6 +118,46 @@ def _output(size: int, directory: Path, how: str = "") -> Figure:
         return seen.figure(ended and logged <= room, text)
 
 
+def _outcomes(size: int, directory: Path, how: str = "") -> Figure:
+    """A request for so many tasks that print 128 KiB each, whose client reads nothing until all are over."""
+
+    def ask() -> tuple[int, int]:
+        # The first is what the answer begins with, and the last to end.
+        body = json.dumps([{"handler": "gate"}, *[{"handler": "much"}] * size]).encode()
+        head = f"POST /run-tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        with taskd.raw(head.encode() + b"Content-Type: application/json\r\n\r\n" + body) as client:
+            eventually(lambda: _over(taskd, size), 120.0)
+            (directory / "open").touch()
+            client.settimeout(60)
+            return _read(client)
+
+    (directory / "much_handlers.py").write_text(_MUCH_MODULE)
+    with daemon(directory, _MUCH.format(gate=directory / "open", directory=directory), how) as taskd:
+        directory.chmod(0o777)
+        (succeeded, length), seen = flooded(taskd, ask)
+        text = f"{size} tasks in one request came to {length / 1e6:.0f} MB"
+        return seen.figure(succeeded == size + 1 and seen.memory <= _ENOUGH, text)
+
+
+def _over(taskd: Taskd, count: int) -> bool:
+    time.sleep(0.1)
+    shown = taskd.get("/stats").json["handlers"].get("much", {"finished": {}})
+    return int(shown["finished"].get("succeeded", 0)) >= count
+
+
+def _read(client: socket.socket) -> tuple[int, int]:
+    """How many tasks of the answer succeeded, and its length."""
+    succeeded = length = 0
+    before = b""
+    wanted = b'"state":"succeeded"'
+    while data := client.recv(1024 * 1024):
+        length += len(data)
+        both = before + data
+        succeeded += both.count(wanted)
+        before = both[len(both) - len(wanted) + 1 :]
+    return succeeded, length
+
+
 def _bad(size: int, directory: Path, how: str = "") -> Figure:
     """So many attempts of each."""
     (directory / "bad_handlers.py").write_text(_MODULE)
@@ -143,6 +204,15 @@ CHECKS = (
         _output,
         {"all is logged": functools.partial(_output, how="logs-all-output")},
         20,
+    ),
+    Check(
+        "flood-outcomes",
+        "tasks",
+        800,
+        10_000,
+        _outcomes,
+        {"all are kept": functools.partial(_outcomes, how="keeps-outcomes")},
+        800,
     ),
     Check(
         "flood-handlers",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import libraries, limits, short, taskd
+from . import commands, libraries, limits, short, taskd
 from .daemon import Source
 from .peer import WORKS, Peer
 from .plan import Plan, demand_disk, measure
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def all_peers(source: Source) -> list[Peer]:
     """Everybody."""
-    return [taskd.peer_of(source), *libraries.peers(), *limits.peers(source)]
+    return [taskd.peer_of(source), *libraries.peers(), *commands.peers(), *limits.peers(source)]
 
 
 def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> list[Peer]:
@@ -52,9 +52,11 @@ def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> li
 
 def _print_needs(asked: argparse.Namespace) -> None:
     """What `run` is to install, as far as it can be had: a line for Debian's packages, one for Python's."""
-    chosen = [] if asked.short or asked.record else _chosen(asked.peer, all_peers(_source(asked)), "peer")
-    for kind in ("debian", "python"):
-        print(*sorted({package for peer in chosen for package in getattr(peer, kind)}))
+    known = all_peers(_source(asked))
+    chosen = [] if asked.short or asked.record else _chosen(asked.peer, known, "peer")
+    print(*sorted({package for peer in chosen for package in peer.debian}))
+    # One environment for all, whichever are chosen.
+    print(*sorted({package for peer in known for package in peer.python if any(peer.python for peer in chosen)}))
 
 
 def _is_here(peer: Peer) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 from process import Manager
 
+from .figures import PAYLOAD
 from .load import Client, Request, body_of
 from .processes import end, family, processor_seconds
 
@@ -29,6 +30,9 @@ CONFIG = """
 socket = "{directory}/s"
 state_directory = "{directory}/state"
 stop_grace = "1s"
+
+[limits]
+queued_tasks = 2000000
 
 [queues.line]
 concurrency = 2
@@ -57,6 +61,10 @@ function = "bench.jobs:noop"
 python_path = ["{tests}"]
 queue = "line"
 """
+
+
+#: A task that stays queued.
+KEEP = Request("/task?handler=keep", json.dumps(PAYLOAD).encode())
 
 
 @dataclass(frozen=True)

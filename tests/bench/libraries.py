@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,19 +15,21 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import peer, servers
+from . import backlog, peer, servers
 from .crowd import crowd
 from .figures import PAYLOAD, idle_figures, percentiles, timed
 from .load import apart
 from .marks import idle_moments, marks
-from .peer import Figures, Peer
+from .peer import Figures, Peer, Work
 from .processes import family, started
 from .queues import Module
 from .servers import Server
 
 _SECONDS = 2.0
 #: Seconds after which the rate of what has been done so far will do.
-_LONG = 20.0
+_LONG = 10.0
+#: Clients that fill a queue.
+_MANY = 8
 _REDIS = "Redis, appendfsync always"
 _CLIENT = "redis==8.1.0"
 
@@ -109,9 +112,11 @@ def _peer(library: Library) -> Peer:
         peer.FAN_OUT: _fan_out,
         peer.IDLE: _idle,
     }
-    works = {
+    works: dict[str, Work] = {
         name: functools.partial(measure, library) for name, measure in measures.items() if name not in library.without
     }
+    if library.name == "beanstalkd":
+        works[peer.BACKLOG] = lambda directory, queued: backlog.of_beanstalkd(library.code, directory, queued)
     missing = functools.partial(_missing, library)
     return Peer(library.name, library.durability, works, missing, library.debian, library.python)
 
@@ -141,7 +146,8 @@ def _intake(library: Library, directory: Path, clients: int) -> Figures:
 
 def _drain(library: Library, directory: Path, count: int) -> Figures:
     with library.serve(directory) as server, marks() as marked:
-        apart(_hand_in, library, server.address, "mark", str(marked.path), count)
+        with multiprocessing.get_context("fork").Pool(_MANY) as pool:
+            pool.starmap(_hand_in, [(library, server.address, "mark", str(marked.path), count // _MANY)] * _MANY)
         with _working(library, directory, server):
             marked.wait_for_some(count, _LONG)
             times = marked.times()

@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import peer
-from .daemon import TESTS, Source
+from .daemon import KEEP, TESTS, Source
 from .figures import PAYLOAD
 from .load import Counted, apart, hammer
 from .peer import Figures, Peer
 from .processes import listens, processor_seconds, started, until
-from .taskd import KEEP
 
 FDATASYNC, SQLITE, WAITRESS = "limit: fdatasync", "limit: SQLite", "limit: waitress"
 SPAWN, SPAWN_GROUPS = "limit: spawn", "limit: spawn, process groups"

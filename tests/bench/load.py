@@ -26,7 +26,7 @@ _LARGEST_READ = 1 << 18
 #: Seconds for which the load is on before answers count.
 WARM = 0.3
 #: Seconds after which an answer is taken for one that never comes.
-PATIENCE = 120.0
+PATIENCE = 90.0
 
 
 @dataclass(frozen=True)

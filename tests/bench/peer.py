@@ -17,13 +17,14 @@ Work = Callable[[Path, int], Figures]
 RATE = "tasks a second"
 PROCESSOR = "µs of processor a task"
 MEDIAN, TAIL = "p50, ms", "p99, ms"
+OF_A_COMMAND = "of a command: p50, ms"
 MILLISECONDS = "ms"
 PSS, RSS = "PSS, MiB", "RSS, MiB"
 WAKE_UPS = "wake-ups a minute"
 READY = "ready after, s"
 
 #: Figures of which more is better; of all others less is.
-MORE_IS_BETTER = frozenset({RATE, "queued: intake a second", "queued: run a second", "waiting: intake a second"})
+MORE_IS_BETTER = frozenset({RATE, "intake a second", "run a second"})
 
 INTAKE, BULK, DRAIN, SPAWN, LATENCY = "W1", "W1-bulk", "W2", "W2b", "W3"
 FAN_OUT, IDLE, BACKLOG, WAITING = "W4", "W5", "W6", "W7"
@@ -48,8 +49,10 @@ WORKS: Mapping[str, Kind] = {
     LATENCY: Kind("from handing in a function to its start, idle", "tasks", (200,)),
     FAN_OUT: Kind("fan-out of no-op functions, until all results are there", "tasks", (10, 100, 1000)),
     IDLE: Kind("idle, all processes", "workers", (1,)),
-    BACKLOG: Kind("with so many tasks queued", "queued", (0, 1_000, 100_000), long=(1_000_000,)),
-    WAITING: Kind("with so many requests waiting", "waiting", (0, 1000)),
+    BACKLOG: Kind(
+        "with so many tasks queued (and 2,000 that are run)", "queued", (0, 1_000, 100_000), long=(1_000_000,)
+    ),
+    WAITING: Kind("durable intake of 8 clients while so many requests wait for their tasks", "waiting", (0, 1000)),
 }
 
 

@@ -48,13 +48,13 @@ def redis(directory: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def beanstalkd(directory: Path) -> Iterator[Server]:
+def beanstalkd(directory: Path, sync: str = "-f0") -> Iterator[Server]:
     """A beanstalkd that syncs its binlog before each answer."""
     path, binlog = directory / "beanstalkd.sock", directory / "binlog"
     binlog.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     with started(
-        ["beanstalkd", "-l", f"unix:{path}", "-b", str(binlog), "-f0"], directory / "beanstalkd.log"
+        ["beanstalkd", "-l", f"unix:{path}", "-b", str(binlog), sync], directory / "beanstalkd.log"
     ) as process:
         until(lambda: listens(path), process)
         yield Server(str(path), (process.pid,))
@@ -105,7 +105,8 @@ def postgresql(directory: Path) -> Iterator[Server]:
     make = [*user, str(programs / "initdb"), "-D", str(home / "data"), "-U", "bench", "-A", "trust", "--no-sync"]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL, cwd=home)
     path = home / ".s.PGSQL.5432"
-    command = [*user, str(programs / "postgres"), "-D", str(home / "data"), "-k", str(home), "-c", "listen_addresses="]
+    command = [*user, str(programs / "postgres"), "-D", str(home / "data"), "-k", str(home)]
+    command += ["-c", "listen_addresses=", "-c", "max_connections=200"]
     # SIGINT is the stop that waits for no client.
     with started(command, directory / "postgresql.log", stop=signal.SIGINT) as process:
         until(lambda: listens(path), process)
@@ -116,8 +117,8 @@ def postgresql(directory: Path) -> Iterator[Server]:
 def procrastinate(directory: Path) -> Iterator[Server]:
     """PostgreSQL, with the tables of procrastinate."""
     with postgresql(directory) as server:
-        code = [sys.executable, "-m", "bench.queues.procrastinate", server.address]
-        subprocess.run(code, check=True)
+        make = "import sys; from bench.queues.procrastinate import prepare; prepare(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", make, server.address], check=True)
         yield server
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from . import peer
-from .daemon import LINE, PARKED, Daemon, Source, bulk
-from .figures import PAYLOAD, percentiles, timed
+from . import backlog, peer
+from .daemon import KEEP, LINE, PARKED, Daemon, Source, bulk
+from .figures import PAYLOAD, idle_figures, percentiles, timed
 from .load import Client, Request, apart, body_of, hammer
 from .marks import Marks, idle_moments, marks
-from .peer import Figures, Peer, Work
+from .peer import OF_A_COMMAND, Figures, Peer, Work
+from .processes import memory
 
 NAME = "taskd"
 DURABILITY = "SQLite WAL, synchronous=FULL; group commit"
 
 _SECONDS = 2.0
-KEEP = Request("/task?handler=keep", json.dumps(PAYLOAD).encode())
-OF_A_COMMAND = "of a command: p50, ms"
+#: Seconds of systemd's watchdog, as in the unit.
+WATCHDOG = 30
 
 
 def peer_of(source: Source) -> Peer:
@@ -32,8 +35,11 @@ def peer_of(source: Source) -> Peer:
         peer.SPAWN: spawn,
         peer.LATENCY: latency,
         peer.FAN_OUT: fan_out,
+        peer.BACKLOG: backlog.of_taskd,
+        peer.WAITING: _waiting,
     }
-    return Peer(NAME, DURABILITY, {name: _work(source, measure) for name, measure in works.items()})
+    one_each = {name: _work(source, measure) for name, measure in works.items()}
+    return Peer(NAME, DURABILITY, {**one_each, peer.IDLE: functools.partial(_idle, source)})
 
 
 def _work(source: Source, measure: Callable[[Daemon, int], Figures]) -> Work:
@@ -135,3 +141,32 @@ def fan_out(daemon: Daemon, count: int) -> Figures:
             client.ask(request)
 
     return {peer.MILLISECONDS: timed(run, count)}
+
+
+def _idle(source: Source, directory: Path, _: int) -> Figures:
+    daemon = Daemon(source, directory, WATCHDOG)
+    ready = daemon.start()
+    try:
+        pss, rss = memory([daemon.pid])
+        with marks() as marked:
+            _warm(daemon, marked)
+        figures = idle_figures(lambda: daemon.pids)
+    finally:
+        daemon.end()
+    return {
+        peer.READY: ready,
+        "of a new daemon alone: PSS, MiB": pss,
+        "of a new daemon alone: RSS, MiB": rss,
+        **figures,
+    }
+
+
+def _waiting(daemon: Daemon, waiters: int) -> Figures:
+    daemon.pause(PARKED)
+    task = daemon.submit("keep", None, 1)[0]
+    with ExitStack() as stack:
+        for _ in range(waiters):
+            stack.enter_context(daemon.client()).send(Request(f"/tasks/{task}?wait=600", method="GET"))
+        time.sleep(1.0)  # all of them have arrived
+        figures = intake(daemon, 8)
+        return {**figures, peer.PSS: memory([daemon.pid])[0]}

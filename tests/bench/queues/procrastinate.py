@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import procrastinate
 
@@ -15,7 +14,8 @@ class Client:
     """A client, and what the worker knows of the tasks."""
 
     def __init__(self, address: str) -> None:
-        self._app = _app(procrastinate.SyncPsycopgConnector(conninfo=address))
+        # One connection for each client, as with the other libraries.
+        self._app = _app(procrastinate.SyncPsycopgConnector(conninfo=address, min_size=1, max_size=1))
         self._app.open()
         self.fan_out = no_results
         self._tasks = self._app.tasks
@@ -61,7 +61,3 @@ def work(address: str) -> None:
 async def _work(address: str) -> None:
     async with _app(procrastinate.PsycopgConnector(conninfo=address)).open_async() as app:
         await app.run_worker_async(concurrency=2)
-
-
-if __name__ == "__main__":
-    prepare(sys.argv[1])

@@ -883,12 +883,16 @@ def test_the_last_thread_does_not_wait(caplog: pytest.LogCaptureFixture, monkeyp
     gate, done, told = threading.Event(), threading.Semaphore(0), queue.SimpleQueue[bool]()
 
     class Waits:
+        uid = 1
+
         def service(self) -> None:
             told.put(may := pool.spare())
             assert not may or gate.wait(PATIENCE)
             done.release()
 
     class Asks:
+        uid = 1
+
         def service(self) -> None:
             done.release()
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import commands, libraries, limits, short, taskd
+from . import commands, libraries, limits, short, taskd, textbook
 from .daemon import Source
 from .peer import WORKS, Peer
 from .plan import Plan, demand_disk, measure
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def all_peers(source: Source) -> list[Peer]:
     """Everybody."""
-    return [taskd.peer_of(source), *libraries.peers(), *commands.peers(), *limits.peers(source)]
+    return [taskd.peer_of(source), *libraries.peers(), *commands.peers(), *textbook.peers(), *limits.peers(source)]
 
 
 def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> list[Peer]:

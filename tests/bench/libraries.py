@@ -47,6 +47,8 @@ class Library:
     debian: tuple[str, ...] = ()
     #: What only others of them can do.
     without: frozenset[str] = frozenset()
+    #: How many clients it can have.
+    clients: int = 1000
 
     @property
     def code(self) -> Module:
@@ -94,6 +96,7 @@ LIBRARIES = (
         servers.no_server,
         ("persist-queue==1.1.0",),
         without=frozenset({peer.DRAIN, peer.SPAWN, peer.LATENCY, peer.FAN_OUT, peer.IDLE}),
+        clients=1,
     ),
 )
 
@@ -132,8 +135,8 @@ def _missing(library: Library) -> str | None:
 
 
 def _intake(library: Library, directory: Path, clients: int) -> Figures:
-    if clients > 1 and library.name == "persist-queue":
-        return {}  # for one process only
+    if clients > library.clients:
+        return {}
     code = library.code
     with library.serve(directory) as server:
 

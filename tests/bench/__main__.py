@@ -71,10 +71,11 @@ def _source(asked: argparse.Namespace) -> Source:
 
 def _parser() -> argparse.ArgumentParser:
     default = Source()
+    everybody = ", ".join(peer.name for peer in all_peers(default))
     parser = argparse.ArgumentParser("tests/bench/run", description="Measure taskd beside other task queues.")
     parser.add_argument("--needs", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=_works, metavar="W1,…", help=f"only these of {', '.join(WORKS)}")
-    parser.add_argument("--peer", type=_names, metavar="NAME,…", help="only these")
+    parser.add_argument("--peer", type=_names, metavar="NAME,…", help=f"only these of {everybody}")
     parser.add_argument("--repeat", type=int, default=5, help="how often all is measured (5)")
     parser.add_argument("--long", action="store_true", help="also the sizes that take minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         _print_needs(asked)
         return 0
     demand_disk(asked.directory)
+    # Asked to end it ends as when interrupted, with all that it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if asked.short or asked.record:
         return short.run(_source(asked), asked.directory, asked.record, print)
     peers = _chosen(asked.peer, all_peers(_source(asked)), "peer")

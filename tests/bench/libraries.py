@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from . import backlog, peer, servers
 from .crowd import crowd
 from .figures import PAYLOAD, idle_figures, percentiles, timed
-from .load import apart
+from .load import apart, forked
 from .marks import idle_moments, marks
 from .peer import Figures, Peer, Work
 from .processes import family, started
@@ -149,7 +148,7 @@ def _intake(library: Library, directory: Path, clients: int) -> Figures:
 
 def _drain(library: Library, directory: Path, count: int) -> Figures:
     with library.serve(directory) as server, marks() as marked:
-        with multiprocessing.get_context("fork").Pool(_MANY) as pool:
+        with forked(_MANY) as pool:
             pool.starmap(_hand_in, [(library, server.address, "mark", str(marked.path), count // _MANY)] * _MANY)
         with _working(library, directory, server):
             marked.wait_for_some(count, _LONG)

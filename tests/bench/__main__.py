@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import commands, libraries, limits, short, taskd
+from . import commands, libraries, limits, short, taskd, textbook
 from .daemon import Source
 from .peer import WORKS, Peer
 from .plan import Plan, demand_disk, measure
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         _print_needs(asked)
         return 0
     demand_disk(asked.directory)
+    # Asked to end it ends as when interrupted, with all that it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if asked.short or asked.record:
         return short.run(_source(asked), asked.directory, asked.record, print)
     peers = _chosen(asked.peer, all_peers(_source(asked)), "peer")
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def all_peers(source: Source) -> list[Peer]:
     """Everybody."""
-    return [taskd.peer_of(source), *libraries.peers(), *commands.peers(), *limits.peers(source)]
+    return [taskd.peer_of(source), *libraries.peers(), *commands.peers(), *textbook.peers(), *limits.peers(source)]
 
 
 def _chosen(names: Sequence[str] | None, peers: Sequence[Peer], what: str) -> list[Peer]:
@@ -71,10 +74,11 @@ def _source(asked: argparse.Namespace) -> Source:
 
 def _parser() -> argparse.ArgumentParser:
     default = Source()
+    everybody = ", ".join(peer.name for peer in all_peers(default))
     parser = argparse.ArgumentParser("tests/bench/run", description="Measure taskd beside other task queues.")
     parser.add_argument("--needs", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=_works, metavar="W1,…", help=f"only these of {', '.join(WORKS)}")
-    parser.add_argument("--peer", type=_names, metavar="NAME,…", help="only these")
+    parser.add_argument("--peer", type=_names, metavar="NAME,…", help=f"only these of {everybody}")
     parser.add_argument("--repeat", type=int, default=5, help="how often all is measured (5)")
     parser.add_argument("--long", action="store_true", help="also the sizes that take minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")

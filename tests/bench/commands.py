@@ -60,7 +60,7 @@ def _spooler_spawn(directory: Path, count: int) -> Figures:
 
 def _spooler_wait(variables: Mapping[str, str]) -> None:
     # Two run at a time: the one before the last may be the last to end.
-    last = int(_run(variables, "tsp", "-n", "/bin/true"))
+    last = int(_run(variables, "tsp", "/bin/true"))
     for job in (last - 1, last):
         _run(variables, "tsp", "-w", str(job))
 
@@ -70,6 +70,7 @@ def _spooler_latency(directory: Path, count: int) -> Figures:
 
         def printed() -> str:
             job = _run(variables, "tsp", *_DATE)
+            _run(variables, "tsp", "-w", job)
             return _run(variables, "tsp", "-c", job)
 
         return {OF_A_COMMAND: _latency(printed, count // 2)}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from . import backlog, peer, servers
 from .crowd import crowd
 from .figures import PAYLOAD, idle_figures, percentiles, timed
-from .load import apart
+from .load import apart, forked
 from .marks import idle_moments, marks
 from .peer import Figures, Peer, Work
 from .processes import family, started
@@ -47,6 +46,8 @@ class Library:
     debian: tuple[str, ...] = ()
     #: What only others of them can do.
     without: frozenset[str] = frozenset()
+    #: How many clients it can have.
+    clients: int = 1000
 
     @property
     def code(self) -> Module:
@@ -94,6 +95,7 @@ LIBRARIES = (
         servers.no_server,
         ("persist-queue==1.1.0",),
         without=frozenset({peer.DRAIN, peer.SPAWN, peer.LATENCY, peer.FAN_OUT, peer.IDLE}),
+        clients=1,
     ),
 )
 
@@ -132,8 +134,8 @@ def _missing(library: Library) -> str | None:
 
 
 def _intake(library: Library, directory: Path, clients: int) -> Figures:
-    if clients > 1 and library.name == "persist-queue":
-        return {}  # for one process only
+    if clients > library.clients:
+        return {}
     code = library.code
     with library.serve(directory) as server:
 
@@ -146,7 +148,7 @@ def _intake(library: Library, directory: Path, clients: int) -> Figures:
 
 def _drain(library: Library, directory: Path, count: int) -> Figures:
     with library.serve(directory) as server, marks() as marked:
-        with multiprocessing.get_context("fork").Pool(_MANY) as pool:
+        with forked(_MANY) as pool:
             pool.starmap(_hand_in, [(library, server.address, "mark", str(marked.path), count // _MANY)] * _MANY)
         with _working(library, directory, server):
             marked.wait_for_some(count, _LONG)

@@ -21,8 +21,8 @@ from .load import Counted, apart, hammer
 from .peer import Figures, Peer
 from .processes import listens, processor_seconds, started, until
 
-FDATASYNC, SQLITE, WAITRESS = "limit: fdatasync", "limit: SQLite", "limit: waitress"
-SPAWN, SPAWN_GROUPS = "limit: spawn", "limit: spawn, process groups"
+FDATASYNC, SQLITE, WAITRESS = "limit-fdatasync", "limit-sqlite", "limit-waitress"
+SPAWN, SPAWN_GROUPS = "limit-spawn", "limit-spawn-groups"
 _SECONDS = 1.5
 _PAGE = bytes(4096)
 #: Bytes of taskd's answer to a task handed in.

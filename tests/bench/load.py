@@ -10,10 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import re
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -66,9 +68,14 @@ class Counted:
         return self.answers / self.seconds
 
 
+def forked(count: int) -> Pool:
+    """So many processes forked from this one, which end when they are told to."""
+    return multiprocessing.get_context("fork").Pool(count, signal.signal, (signal.SIGTERM, signal.SIG_DFL))
+
+
 def apart(function: Callable[..., T], *arguments: object) -> T:
     """Call a function in a process of its own; answer what it answers."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
+    with forked(1) as pool:
         return pool.apply_async(function, arguments).get(PATIENCE)
 
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,18 +65,20 @@ def demand_disk(directory: Path) -> None:
 
 
 def measure(plan: Plan, base: Path, say: Callable[[str], None]) -> list[Sample]:
-    """Run every cell."""
+    """Run every cell; after an interrupt, answer what there is."""
     samples: list[Sample] = []
-    with tempfile.TemporaryDirectory(dir=base, prefix="taskd-bench-", ignore_cleanup_errors=True) as name:
+    with (
+        suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(dir=base, prefix="taskd-bench-", ignore_cleanup_errors=True) as name,
+    ):
         Path(name).chmod(0o755)  # some servers are other users
         for repetition, work, size, peer in plan.cells:
             before = time.monotonic()
             figures = _cell(Path(name), peer, work, size)
             samples += [Sample(repetition, work, size, peer.name, *figure) for figure in figures]
+            cell = f"{repetition}/{plan.repeat} {work} {size} {peer.name}"
             if shown := ", ".join(f"{value:.4g} {figure}" for figure, value in figures):
-                say(
-                    f"{repetition}/{plan.repeat} {work} {size} {peer.name}: {shown} ({time.monotonic() - before:.1f} s)"
-                )
+                say(f"{cell}: {shown} ({time.monotonic() - before:.1f} s)")
     return samples
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from .processes import free_port, listens, started, until
 
 _NOBODY = 65534
+#: Debian's own wrapper becomes another user, for whom our directory is not.
+_RABBITMQ_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,14 @@ def beanstalkd(directory: Path, sync: str = "-f0") -> Iterator[Server]:
 @contextmanager
 def rabbitmq(directory: Path) -> Iterator[Server]:
     """RabbitMQ, a node of its own with a home of its own; what is persistent it syncs before it confirms."""
-    port, distribution = free_port(), free_port()
+    port, mapper = free_port(), free_port()
     configuration = directory / "rabbitmq.conf"
     configuration.write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(mapper),
         "RABBITMQ_NODENAME": f"taskd-bench-{port}@localhost",
         "RABBITMQ_CONFIG_FILE": str(configuration),
         "RABBITMQ_BASE": str(directory),
@@ -76,20 +80,15 @@ def rabbitmq(directory: Path) -> Iterator[Server]:
         "RABBITMQ_LOG_BASE": str(directory),
         "RABBITMQ_PID_FILE": str(directory / "pid"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
-        "RABBITMQ_DIST_PORT": str(distribution),
-        # Neither Erlang's port mapper, which would outlive the node, nor another address than loopback's.
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-            f"-start_epmd false -erl_epmd_port {distribution} -kernel inet_dist_use_interface {{127,0,0,1}}"
-        ),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
     }
     program = next(filter(os.path.exists, _RABBITMQ_PROGRAMS), "rabbitmq-server")
-    with started([program], directory / "rabbitmq.log", environment) as process:
+    log = directory / "rabbitmq.log"
+    # Erlang's port mapper, which the node would otherwise start for the whole machine, and leave behind.
+    with started(["epmd"], log, environment) as epmd, started([program], log, environment) as process:
         until(lambda: listens(port), process, 120)
-        yield Server(f"amqp://guest:guest@127.0.0.1:{port}//", (process.pid,))
-
-
-#: Debian's own wrapper becomes another user, for whom our directory is not.
-_RABBITMQ_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
+        yield Server(f"amqp://guest:guest@127.0.0.1:{port}//", (process.pid, epmd.pid))
 
 
 @contextmanager

@@ -33,6 +33,7 @@ _OTHERS, _MOST = "others", 0.1
 
 #: The limits, as how fast they are.
 _JSON, _SPAWN, _COMMIT = "JSON there and back", "spawns", "commits of SQLite"
+FALLEN = "has fallen too far"
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,17 @@ def run(source: Source, base: Path, record: bool, say: Callable[[str], None]) ->
     if record:
         RECORDED.write_text(json.dumps({name: round(ratio, 6) for name, ratio in ratios.items()}, indent=2) + "\n")
     recorded = json.loads(RECORDED.read_text())
-    verdicts = {name: _verdict(name, ratio, recorded[name], quiet) for name, ratio in ratios.items()}
+    verdicts = {name: verdict(name, ratio, recorded[name], quiet) for name, ratio in ratios.items()}
     for name, ratio in ratios.items():
         say(f"{name:22}{ratio:9.5f} of {RATIOS[name].limit:30}recorded {recorded[name]:9.5f}  {verdicts[name]}")
-    return 1 if _FALLEN in verdicts.values() else 0
+    return 1 if FALLEN in verdicts.values() else 0
 
 
-_FALLEN = "has fallen too far"
-
-
-def _verdict(name: str, ratio: float, recorded: float, quiet: bool) -> str:
+def verdict(name: str, ratio: float, recorded: float, quiet: bool) -> str:
+    """What there is to say of a ratio, if anything; `quiet` is whether the processors were ours."""
     if ratio >= _ALLOWED * recorded:
         return ""
-    return _FALLEN if quiet or RATIOS[name].limit != _COMMIT else "not judged: others use the processors"
+    return FALLEN if quiet or RATIOS[name].limit != _COMMIT else "not judged: others use the processors"
 
 
 def _measured(source: Source, base: Path) -> tuple[dict[str, float], bool]:

@@ -144,7 +144,11 @@ def fan_out(daemon: Daemon, count: int) -> Figures:
 
 
 def _idle(source: Source, directory: Path, _: int) -> Figures:
-    daemon = Daemon(source, directory, WATCHDOG)
+    (directory / "before").mkdir()
+    with Daemon(source, directory / "before"):
+        pass  # whatever the interpreter has to compile is compiled by now
+    (directory / "daemon").mkdir()
+    daemon = Daemon(source, directory / "daemon", WATCHDOG)
     ready = daemon.start()
     try:
         pss, rss = memory([daemon.pid])

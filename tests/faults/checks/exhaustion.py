@@ -246,11 +246,11 @@ CHECKS = (
     Check(
         "exhaustion-descriptors",
         "tasks",
-        short=200,
+        short=100,
         long=20_000,
         run=_descriptors(""),
         controls={"attempts that do not wait": _descriptors("impatient")},
-        control=150,
+        control=100,
     ),
     Check(
         "exhaustion-processes",
@@ -273,10 +273,10 @@ CHECKS = (
     Check(
         "exhaustion-memory",
         "requests",
-        short=30,
+        short=16,
         long=2000,
         run=_memory(""),
         controls={"a failure like any other": _memory("frail")},
-        control=30,
+        control=20,
     ),
 )

@@ -229,7 +229,7 @@ CHECKS = (
     Check(
         "disk-full",
         "fillings",
-        short=2,
+        short=1,
         long=100,
         run=lambda size, directory: _fillings(size, directory, "bytes"),
         controls={"without a reserve": lambda size, directory: _fillings(size, directory, "bytes", 0)},

@@ -381,7 +381,7 @@ def test_a_chain_runs_link_by_link(rig: Rig) -> None:
 
 def test_thousands_can_depend_on_one(rig: Rig) -> None:
     """A portion at a time; a failure is told to all of them, and to who waits for them."""
-    request = JobsSynchronizer()
+    request = JobsSynchronizer(room=10_000_000)
     rig.submit(spec())
     rig.submit(*[spec(depends_on=(1,))] * (2 * PORTION + 1), wait=request)
     rig.executor.finish(rig.executor.next(), FAILURE)

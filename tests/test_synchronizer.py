@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from fakes import FAILURE, PATIENCE, SUCCESS, spec
+from helpers import eventually
 from taskd.synchronizer import Feed, Finished, JobsSynchronizer, Listener, Waiters
 from taskd.task import Outcome, State, Submitter, Task
 
@@ -39,6 +41,11 @@ def three() -> JobsSynchronizer:
 def ids(values: list[Finished | None]) -> list[int | None]:
     """The tasks' ids."""
     return [value and value.task.id for value in values]
+
+
+def flat(portions: Iterable[Sequence[Finished | None]]) -> list[Finished | None]:
+    """All portions as one."""
+    return list(itertools.chain.from_iterable(portions))
 
 
 def test_a_completion_before_the_wait_is_not_lost(three: JobsSynchronizer) -> None:
@@ -82,8 +89,8 @@ def test_a_deadline_ends_the_wait_with_what_is_known(three: JobsSynchronizer) ->
     "wait",
     [
         lambda s: s.wait(),
-        lambda s: list(s.in_order()),
-        lambda s: list(s.as_finished()),
+        lambda s: flat(s.in_order()),
+        lambda s: flat(s.as_finished()),
     ],
 )
 def test_a_release_ends_every_kind_of_wait(
@@ -102,14 +109,32 @@ def test_results_come_in_the_order_of_submission_as_soon_as_they_can(three: Jobs
     three.finish(finished(2))
     three.finish(finished(3))
     results = three.in_order(PATIENCE)
-    assert ids([next(results)]) == [3]
+    assert ids(next(results)) == [3]
     three.finish(finished(1))
-    assert ids(list(results)) == [1, 2]
+    assert ids(next(results)) == [1, 2]
+    assert flat(results) == []
+
+
+def test_nobody_is_woken_for_nothing(
+    three: JobsSynchronizer, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a thousand tasks sleeps until what is waited for is there."""
+    woken: list[bool] = []
+    wake = three._condition.notify_all
+    monkeypatch.setattr(three._condition, "notify_all", lambda: (woken.append(True), wake()))
+    waiting = pool.submit(three.wait, PATIENCE)
+    eventually(lambda: three._wanted)
+    for number in (1, 3):
+        three.finish(finished(number))
+    assert not woken
+    three.finish(finished(2))
+    assert woken
+    assert waiting.result(PATIENCE)
 
 
 def test_results_come_as_they_finish(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
     """A stream shows each at its moment, the fastest first."""
-    waiting = pool.submit(lambda: ids(list(three.as_finished(PATIENCE))))
+    waiting = pool.submit(lambda: ids(flat(three.as_finished(PATIENCE))))
     for number in (2, 3, 1):
         three.finish(finished(number))
     assert waiting.result(PATIENCE) == [2, 3, 1]
@@ -119,8 +144,8 @@ def test_results_come_as_they_finish(three: JobsSynchronizer, pool: ThreadPoolEx
 def test_streams_end_at_the_deadline(three: JobsSynchronizer, timeout: float) -> None:
     """What is known is shown, also with no patience at all."""
     three.finish(finished(2))
-    assert ids(list(three.in_order(timeout))) == [None, None, 2]
-    assert ids(list(three.as_finished(timeout))) == [2]
+    assert ids(flat(three.in_order(timeout))) == [None, None, 2]
+    assert ids(flat(three.as_finished(timeout))) == [2]
 
 
 def test_no_wake_up_is_lost_in_a_crowd() -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .task import Outcome, Task
 
@@ -19,6 +20,8 @@ from .task import Outcome, Task
 _SHORTEST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 _LOOKS = 1000
+#: Tasks that are shown at once at the most.
+_PORTION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class JobsSynchronizer:
         #: The order in which they finished, for as_finished.
         self._order: list[Finished] = []
         self._released = False
+        #: What is waited for: woken for each of a thousand tasks one who waits would do little else.
+        self._wanted: list[Callable[[], bool]] = []
 
     def expect(self, task_ids: Sequence[int]) -> None:
         """Name the tasks to wait for, in the order of their submission."""
@@ -55,7 +60,8 @@ class JobsSynchronizer:
                 self._finished[finished.task.id] = finished
                 self._missing.discard(finished.task.id)
                 self._order.append(finished)
-                self._condition.notify_all()
+                if any(wanted() for wanted in self._wanted):
+                    self._condition.notify_all()
 
     def release(self) -> None:
         """End the wait with what is known: the client has gone, or the daemon stops."""
@@ -66,38 +72,58 @@ class JobsSynchronizer:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all are done, at most `timeout` seconds; answer whether they are."""
         with self._condition:
-            self._condition.wait_for(lambda: self._done or self._released, timeout)
-            return self._done
+            return self._await(lambda: self._done, _deadline(timeout))
 
     def results(self) -> list[Finished | None]:
         """What is known of each task, in the order of submission; None is not finished."""
         with self._condition:
             return [self._finished.get(task_id) for task_id in self._expected]
 
-    def in_order(self, timeout: float | None = None) -> Iterator[Finished | None]:
-        """Each task in the order of submission, as soon as it is known; None for those the wait ended before."""
-        deadline = _deadline(timeout)
-        for task_id in self._expected:
-            with self._condition:
-                while task_id not in self._finished and self._patient(deadline):
-                    self._condition.wait(_left(deadline))
-                finished = self._finished.get(task_id)
-            yield finished
+    def in_order(self, timeout: float | None = None) -> Iterator[list[Finished | None]]:
+        """The tasks in the order of submission, in portions, as they are known; None is not known at the end."""
+        deadline, shown = _deadline(timeout), 0
 
-    def as_finished(self, timeout: float | None = None) -> Iterator[Finished]:
-        """Each task as it finishes, until all have, or the wait ends."""
-        deadline = _deadline(timeout)
-        for index in range(len(self._expected)):
-            with self._condition:
-                while index >= len(self._order) and self._patient(deadline):
-                    self._condition.wait(_left(deadline))
-                if index >= len(self._order):
-                    return
-                finished = self._order[index]
-            yield finished
+        def known() -> bool:
+            return self._expected[shown] in self._finished
 
-    def _patient(self, deadline: float | None) -> bool:
-        return not self._released and _left(deadline) != 0
+        while shown < len(self._expected):
+            with self._condition:
+                portion = self._known(shown) if self._await(known, deadline) else self._rest(shown)
+            yield portion
+            shown += len(portion)
+
+    def as_finished(self, timeout: float | None = None) -> Iterator[list[Finished]]:
+        """The tasks as they finish, portion by portion, until all have, or the wait ends."""
+        deadline, shown = _deadline(timeout), 0
+
+        def more() -> bool:
+            return shown < len(self._order)
+
+        while shown < len(self._expected):
+            with self._condition:
+                self._await(more, deadline)
+                portion = self._order[shown : shown + _PORTION]
+            if not portion:
+                return
+            yield portion
+            shown += len(portion)
+
+    def _await(self, wanted: Callable[[], bool], deadline: float | None) -> bool:
+        """With the lock held, wait for something to hold; answers whether it does. Nothing else wakes the waiter."""
+        self._wanted.append(wanted)
+        try:
+            self._condition.wait_for(lambda: wanted() or self._released, _left(deadline))
+        finally:
+            self._wanted.remove(wanted)
+        return wanted()
+
+    def _known(self, first: int) -> list[Finished | None]:
+        """What is known without a gap."""
+        found = map(self._finished.get, self._expected[first : first + _PORTION])
+        return list(takewhile(lambda finished: finished is not None, found))
+
+    def _rest(self, first: int) -> list[Finished | None]:
+        return list(map(self._finished.get, self._expected[first:]))
 
     @property
     def _done(self) -> bool:

@@ -57,7 +57,7 @@ outcomes = st.sampled_from(
     ]
 )
 #: Unknown, so short that many are started ahead, or that one or two are, and long.
-durations = st.sampled_from([None, 0.001, 0.001, 0.004, 60.0])
+durations = st.sampled_from([None, 0.001, 0.006, 0.006, 0.006, 60.0])
 submitters = st.sampled_from([Submitter(), Submitter(1, 1, 1, "one"), Submitter(2, 2, 2, "two")])
 configurations = st.builds(
     Configure,

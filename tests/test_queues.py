@@ -268,3 +268,45 @@ def test_over_a_restart_of_the_real_daemon(tmp_path: Path) -> None:
         assert taskd.post("/queues/narrow/resume").json["state"] == "open"
         assert taskd.get("/queues/narrow?wait=30").json["counts"] == NOTHING
         assert taskd.task(task_id)["state"] == "succeeded"
+
+
+COUNTED = """
+[queues.counted]
+concurrency = 2
+
+[handlers.short]
+function = "counting:short"
+python_path = ["{directory}"]
+queue = "counted"
+
+[handlers.command]
+command = ["/bin/sh", "-c", "echo + >>{directory}/counted; echo - >>{directory}/counted"]
+queue = "counted"
+"""
+COUNTING = """
+import os, time
+
+def short(path):
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(log, b"+\\n")
+    time.sleep(0.001)
+    os.write(log, b"-\\n")
+    os.close(log)
+"""
+
+
+def test_short_tasks_keep_to_the_concurrency(tmp_path: Path) -> None:
+    """Some are started ahead of their time, and no more work at a time than the queue may have."""
+    (tmp_path / "counting.py").write_text(COUNTING)
+    log = str(tmp_path / "counted")
+    with Taskd(tmp_path, COUNTED.format(directory=tmp_path)) as taskd:
+        short, command = {"handler": "short", "payload": log}, {"handler": "command"}
+        answer = taskd.post("/run-tasks", [*[short] * 100, *[short, command] * 20])
+        assert {task["state"] for task in answer.json} == {"succeeded"}
+        assert {task["attempt"] for task in answer.json} == {1}
+    working, most = 0, 0
+    for line in Path(log).read_text().split():
+        working += 1 if line == "+" else -1
+        most = max(most, working)
+    assert working == 0
+    assert most <= 2

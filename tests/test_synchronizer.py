@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from fakes import FAILURE, PATIENCE, SUCCESS, spec
-from taskd.synchronizer import Feed, Finished, JobsSynchronizer, Listener, Waiters
+from helpers import eventually
+from taskd.synchronizer import Feed, Finished, JobsSynchronizer, Listener, Portion, Waiters
 from taskd.task import Outcome, State, Submitter, Task
 
 
@@ -40,6 +42,11 @@ def three() -> JobsSynchronizer:
 def ids(values: list[Finished | None]) -> list[int | None]:
     """The tasks' ids."""
     return [value and value.task.id for value in values]
+
+
+def flat(portions: Iterable[Portion]) -> list[tuple[int, Finished | None]]:
+    """All portions as one."""
+    return list(itertools.chain.from_iterable(portions))
 
 
 def test_a_completion_before_the_wait_is_not_lost(three: JobsSynchronizer) -> None:
@@ -83,8 +90,8 @@ def test_a_deadline_ends_the_wait_with_what_is_known(three: JobsSynchronizer) ->
     "wait",
     [
         lambda s: s.wait(),
-        lambda s: list(s.in_order()),
-        lambda s: list(s.as_finished()),
+        lambda s: flat(s.in_order()),
+        lambda s: flat(s.as_finished()),
     ],
 )
 def test_a_release_ends_every_kind_of_wait(
@@ -94,9 +101,10 @@ def test_a_release_ends_every_kind_of_wait(
     three.finish(finished(1))
     waiting: Future[Any] = pool.submit(wait, three)
     three.release()
-    assert waiting.result(PATIENCE) in (False, [None, finished(1), None], [(1, finished(1))])
+    known = (1, finished(1))
+    assert waiting.result(PATIENCE) in (False, [(3, None), known, (2, None)], [known])
     # It is over at once for who begins only now.
-    assert not wait(three) or wait(three) in ([None, None, None], [(1, None)])
+    assert not wait(three) or wait(three) in ([(3, None), (1, None), (2, None)], [(1, None)])
 
 
 def test_results_come_in_the_order_of_submission_as_soon_as_they_can(three: JobsSynchronizer) -> None:
@@ -104,14 +112,32 @@ def test_results_come_in_the_order_of_submission_as_soon_as_they_can(three: Jobs
     three.finish(finished(2))
     three.finish(finished(3))
     results = three.in_order(PATIENCE)
-    assert ids([next(results)]) == [3]
+    assert next(results) == [(3, finished(3))]
     three.finish(finished(1))
-    assert ids(list(results)) == [1, 2]
+    assert next(results) == [(1, finished(1)), (2, finished(2))]
+    assert flat(results) == []
+
+
+def test_nobody_is_woken_for_nothing(
+    three: JobsSynchronizer, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a thousand tasks sleeps until what is waited for is there."""
+    woken: list[bool] = []
+    wake = three._condition.notify_all
+    monkeypatch.setattr(three._condition, "notify_all", lambda: (woken.append(True), wake()))
+    waiting = pool.submit(three.wait, PATIENCE)
+    eventually(lambda: three._wanted)
+    for number in (1, 3):
+        three.finish(finished(number))
+    assert not woken
+    three.finish(finished(2))
+    assert woken
+    assert waiting.result(PATIENCE)
 
 
 def test_results_come_as_they_finish(three: JobsSynchronizer, pool: ThreadPoolExecutor) -> None:
     """A stream shows each at its moment, the fastest first."""
-    waiting = pool.submit(lambda: [task_id for task_id, _ in three.as_finished(PATIENCE)])
+    waiting = pool.submit(lambda: [task_id for task_id, _ in flat(three.as_finished(PATIENCE))])
     for number in (2, 3, 1):
         three.finish(finished(number))
     assert waiting.result(PATIENCE) == [2, 3, 1]
@@ -121,8 +147,9 @@ def test_results_come_as_they_finish(three: JobsSynchronizer, pool: ThreadPoolEx
 def test_streams_end_at_the_deadline(three: JobsSynchronizer, timeout: float) -> None:
     """What is known is shown, also with no patience at all."""
     three.finish(finished(2))
-    assert ids(list(three.in_order(timeout))) == [None, None, 2]
-    assert list(three.as_finished(timeout)) == [(2, None)]
+    assert ids([kept for _, kept in flat(three.in_order(timeout))]) == [None, None, 2]
+    # It has been shown, and is not kept for a second time.
+    assert flat(three.as_finished(timeout)) == [(2, None)]
 
 
 @pytest.mark.parametrize("as_finished", [False, True])
@@ -132,11 +159,11 @@ def test_what_tasks_came_to_is_kept_only_as_long_as_there_is_room(as_finished: b
     synchronizer.expect(range(4))
     for number in range(3):
         synchronizer.finish(finished(number, replace(SUCCESS, stdout=b"x" * 1500)))
-    results = synchronizer.as_finished() if as_finished else enumerate(synchronizer.in_order())
-    assert next(results)[1] is not None
+    results = synchronizer.as_finished() if as_finished else synchronizer.in_order()
+    assert [number for number, kept in next(results) if kept] == [0]
     # What has been shown makes room.
     synchronizer.finish(finished(3))
-    assert [(number, kept is None) for number, kept in results] == [(1, True), (2, True), (3, False)]
+    assert [(number, kept is None) for number, kept in flat(results)] == [(1, True), (2, True), (3, False)]
     assert synchronizer.wait(0)
 
 

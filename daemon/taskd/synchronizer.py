@@ -23,6 +23,8 @@ _LOOKS = 1000
 #: Characters and bytes that one request keeps of tasks which it has not shown yet, and what counts for each besides.
 _ROOM = 256 * 1024
 _AROUND = 1024
+#: Tasks that are shown at once at the most.
+_PORTION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Finished:
     def size(self) -> int:
         """Characters and bytes in memory, about."""
         return _AROUND + len(self.task.spec.payload) + (self.outcome.size if self.outcome else 0)
+
+
+#: Tasks by their ids, with what is kept of them.
+Portion = Sequence[tuple[int, Finished | None]]
 
 
 class JobsSynchronizer:
@@ -55,6 +61,8 @@ class JobsSynchronizer:
         #: The order in which they finished, for as_finished.
         self._order: list[int] = []
         self._released = False
+        #: What is waited for: woken for each of a thousand tasks one who waits would do little else.
+        self._wanted: list[Callable[[], bool]] = []
 
     def expect(self, task_ids: Sequence[int]) -> None:
         """Name the tasks to wait for, in the order of their submission."""
@@ -70,7 +78,8 @@ class JobsSynchronizer:
                 self._finished[finished.task.id] = self._kept(finished)
                 self._missing.discard(finished.task.id)
                 self._order.append(finished.task.id)
-                self._condition.notify_all()
+                if any(wanted() for wanted in self._wanted):
+                    self._condition.notify_all()
 
     def _kept(self, finished: Finished) -> Finished | None:
         if finished.size > self._room:
@@ -94,44 +103,63 @@ class JobsSynchronizer:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all are done, at most `timeout` seconds; answer whether they are."""
-        with aside(), self._condition:
-            self._condition.wait_for(lambda: self._done or self._released, timeout)
-            return self._done
+        return self._await(lambda: self._done, _deadline(timeout))
 
     def results(self) -> list[Finished | None]:
         """What is kept of each task, in the order of submission; None is not finished, or not kept."""
         with self._condition:
             return [self._finished.get(task_id) for task_id in self._expected]
 
-    def in_order(self, timeout: float | None = None) -> Iterator[Finished | None]:
-        """Each task once, in the order of submission, as soon as it is known.
+    def in_order(self, timeout: float | None = None) -> Iterator[Portion]:
+        """Each task once, in the order of submission, in portions, as they are known.
 
         None is one that is not kept, or that the wait ended before.
         """
-        deadline = _deadline(timeout)
-        for task_id in self._expected:
-            if task_id not in self._finished:
-                self._wait_for(lambda: task_id in self._finished, deadline)  # noqa: B023 - it is called in here
-            with self._condition:
-                finished = self._take(task_id)
-            yield finished
+        deadline, shown = _deadline(timeout), 0
 
-    def as_finished(self, timeout: float | None = None) -> Iterator[tuple[int, Finished | None]]:
-        """Each task once, by its id, as it finishes, until all have, or the wait ends; None is one that is not kept."""
-        deadline = _deadline(timeout)
-        for index in range(len(self._expected)):
-            if index >= len(self._order):
-                self._wait_for(lambda: index < len(self._order), deadline)  # noqa: B023 - it is called in here
-            with self._condition:
-                if index >= len(self._order):
-                    return
-                task_id = self._order[index]
-                finished = self._take(task_id)
-            yield task_id, finished
+        def known() -> bool:
+            return self._expected[shown] in self._finished
 
-    def _wait_for(self, known: Callable[[], bool], deadline: float | None) -> None:
+        while shown < len(self._expected):
+            self._await(known, deadline)
+            portion = self._portion(self._expected[shown : shown + _PORTION])
+            yield portion
+            shown += len(portion)
+
+    def as_finished(self, timeout: float | None = None) -> Iterator[Portion]:
+        """Each task once, as they finish, in portions, until all have or the wait ends; None is one that is not kept."""
+        deadline, shown = _deadline(timeout), 0
+
+        def more() -> bool:
+            return shown < len(self._order)
+
+        while shown < len(self._expected) and self._await(more, deadline):
+            portion = self._portion(self._order[shown : shown + _PORTION])
+            yield portion
+            shown += len(portion)
+
+    def _await(self, wanted: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait for something to hold; answers whether it does. Nothing else wakes the waiter."""
+        if wanted():
+            return True
         with aside(), self._condition:
-            self._condition.wait_for(lambda: known() or self._released, _left(deadline))
+            self._wanted.append(wanted)
+            try:
+                self._condition.wait_for(lambda: wanted() or self._released, _left(deadline))
+            finally:
+                self._wanted.remove(wanted)
+        return wanted()
+
+    def _portion(self, task_ids: Sequence[int]) -> Portion:
+        """What is kept of these, up to the first of which nothing is: that one is a portion by itself."""
+        kept: list[tuple[int, Finished | None]] = []
+        with self._condition:
+            for task_id in task_ids:
+                finished = self._take(task_id)
+                if finished is None:
+                    return kept or [(task_id, None)]
+                kept.append((task_id, finished))
+        return kept
 
     @property
     def _done(self) -> bool:

@@ -153,20 +153,22 @@ class Wait:
         self._timeout = timeout
         self._reader = reader
 
-    def in_order(self) -> Iterator[dict[str, Any]]:
-        """In the order of submission."""
-        for task_id, finished in zip(self.ids, self._synchronizer.in_order(self._timeout), strict=True):
-            yield task_json(finished.task, finished.outcome) if finished else self._present(task_id)
+    def in_order(self) -> Iterator[list[dict[str, Any]]]:
+        """In the order of submission, portion by portion."""
+        for portion in self._synchronizer.in_order(self._timeout):
+            yield [self._shown(finished, task_id) for task_id, finished in portion]
 
-    def as_finished(self) -> Iterator[dict[str, Any]]:
+    def as_finished(self) -> Iterator[list[dict[str, Any]]]:
         """Each as it finishes; at the end of the wait those that have not, as they are."""
-        shown = set()
-        for task_id, finished in self._synchronizer.as_finished(self._timeout):
-            shown.add(task_id)
-            yield task_json(finished.task, finished.outcome) if finished else self._present(task_id)
-        yield from (self._present(task_id) for task_id in self.ids if task_id not in shown)
+        shown: set[int] = set()
+        for portion in self._synchronizer.as_finished(self._timeout):
+            shown.update(task_id for task_id, _ in portion)
+            yield [self._shown(finished, task_id) for task_id, finished in portion]
+        yield from ([self._shown(None, task_id)] for task_id in self.ids if task_id not in shown)
 
-    def _present(self, task_id: int) -> dict[str, Any]:
+    def _shown(self, finished: Finished | None, task_id: int) -> dict[str, Any]:
+        if finished:
+            return task_json(finished.task, finished.outcome)
         record = self._reader.record(task_id)
         return task_json(record.task, record.outcome)
 
@@ -176,23 +178,23 @@ def _stream(wait: Wait) -> Response:
     flush = request.environ.get("taskd.flush", lambda: None)
     wanted = request.accept_mimetypes.best_match(["application/json", *NDJSON], "application/json")
     if wanted in NDJSON:
-        return Response(_flushed(flush, (dump_json(task) + "\n" for task in wait.as_finished())), mimetype=wanted)
+        lines = ("".join(dump_json(task) + "\n" for task in portion) for portion in wait.as_finished())
+        return Response(_flushed(flush, lines), mimetype=wanted)
     return Response(_flushed(flush, _json_list(wait.in_order())), mimetype="application/json")
 
 
 def _flushed(flush: Any, parts: Iterator[str]) -> Iterator[str]:
     flush()
-    for index, part in enumerate(parts, 1):
+    for part in parts:
         yield part
-        if index % _FEW == 0:
-            # Ten thousand that have ended already are written out in a second, which is long for who waits.
-            with aside():
-                pass
+        # Ten thousand that have ended already are written out in a second, which is long for who waits.
+        with aside():
+            pass
 
 
-def _json_list(items: Iterator[dict[str, Any]]) -> Iterator[str]:
-    for separator, item in zip(itertools.chain("[", itertools.repeat(",\n")), items, strict=False):
-        yield separator + dump_json(item)
+def _json_list(portions: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
+    for separator, portion in zip(itertools.chain("[", itertools.repeat(",\n")), portions, strict=False):
+        yield separator + ",\n".join(map(dump_json, portion))
     yield "]\n"
 
 

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable
 
 from ..events import FetchLine, LineLoaded, Snapshot, Turn
 from ..task import State, Task
-from .line import Line, queue_key, time_key
+from .lanes import Lanes
+from .line import Line, time_key
 
 
 class Lines:
     """The fronts of all lines."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._queued: dict[str, dict[int, Line]] = {}
+        lanes: dict[str, list[int]] = {}
         for queue, lane in snapshot.lines:
-            self._queued.setdefault(queue, {})[lane] = Line(complete=False)
+            lanes.setdefault(queue, []).append(lane)
+        self._queued = {queue: Lanes(queue, found) for queue, found in lanes.items()}
         self._scheduled = Line(complete=not any(state is State.SCHEDULED for _, state in snapshot.waiting))
 
     @property
@@ -36,14 +38,17 @@ class Lines:
     def add(self, task: Task) -> None:
         """Take in a task that is queued or scheduled; any other stands in no line."""
         if task.state is State.QUEUED:
-            self._queued.setdefault(task.spec.queue, {}).setdefault(task.lane, Line()).add(queue_key(task), task)
+            queue = task.spec.queue
+            if queue not in self._queued:
+                self._queued[queue] = Lanes(queue)
+            self._queued[queue].add(task)
         elif task.state is State.SCHEDULED:
             self._scheduled.add(time_key(task), task)
 
     def remove(self, task: Task) -> None:
         """Take out a task."""
         if task.state is State.QUEUED:
-            self._queued[task.spec.queue][task.lane].remove(queue_key(task))
+            self._queued[task.spec.queue].remove(task)
         elif task.state is State.SCHEDULED:
             self._scheduled.remove(time_key(task))
 
@@ -52,8 +57,7 @@ class Lines:
         if event.queue is None:
             self._scheduled.load(((time_key(task), task) for task in event.tasks), event.complete)
         else:
-            line = self._queued[event.queue][event.lane]
-            line.load(((queue_key(task), task) for task in event.tasks), event.complete)
+            self._queued[event.queue].load(event.lane, event.tasks, event.complete)
 
     def due(self, turn: Turn, most: int) -> Iterable[Task]:
         """Take out the scheduled tasks whose time has come."""
@@ -65,19 +69,16 @@ class Lines:
         self._fetch(self._scheduled, FetchLine(None), turn)
 
     def take(self, queue: str, blocked: Callable[[int], bool], fits: Callable[[Task], bool], turn: Turn) -> Task | None:
-        """Take out the task of a queue that comes next, if it `fits`; none of a lane that is `blocked` comes next."""
-        best, waits = None, False
-        for lane, line in list(self._queued[queue].items()):
-            if line.empty:
-                del self._queued[queue][lane]
-            elif blocked(lane):
-                continue
-            elif line.starved:
-                waits = True
-                self._fetch(line, FetchLine(queue, lane), turn)
-            elif best is None or (line.first() or ()) < (best.first() or ()):
-                best = line
-        return best.pop() if best and not waits and fits(best.front) else None
+        """Take out the task of a queue that comes next, if it `fits`; none of a lane that is `blocked` comes next.
+
+        A lane that was found blocked is looked at again once it is woken.
+        """
+        return self._queued[queue].take(blocked, fits, turn)
+
+    def wake(self, lane: int) -> None:
+        """Look at a lane again: what blocked it may be over."""
+        for lanes in self._queued.values():
+            lanes.wake(lane)
 
     @staticmethod
     def _fetch(line: Line, effect: FetchLine, turn: Turn) -> None:

@@ -122,6 +122,7 @@ class Moves:
             del self.running[task.id]
             if task.batch in self._batches:
                 self._batches[task.batch].running -= 1
+                self._lines.wake(task.lane)
         else:
             self._lines.remove(task)
 

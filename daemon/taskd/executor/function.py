@@ -92,7 +92,7 @@ class Pool:
         idle = self._idle.get(handler.name, [])
         while idle:
             worker = idle.pop()
-            if worker.handler == handler:
+            if worker.handler is handler or worker.handler == handler:
                 return worker
             worker.retire()  # the configuration has changed under it
         return None
@@ -276,10 +276,11 @@ def _outcome(answer: bytes) -> tuple[Outcome, float | None]:
     microseconds, used, peak = map(int, head.split(b" "))
     if not all(0 <= number < 2**63 for number in (microseconds, used, peak)):
         raise ValueError("the answer has an impossible number")
-    outcome = _failed(text[1:]) if text.startswith(b"!") else Outcome(True, result=_result(text))
-    known = outcome.reason is not Reason.NOT_STARTED
-    outcome = replace(outcome, cpu_seconds=used / MICROSECONDS, max_rss=peak or None)
-    return outcome, microseconds / MICROSECONDS if known else None
+    seconds, cpu_seconds, max_rss = microseconds / MICROSECONDS, used / MICROSECONDS, peak or None
+    if not text.startswith(b"!"):
+        return Outcome(True, result=_result(text), cpu_seconds=cpu_seconds, max_rss=max_rss), seconds
+    failed = replace(_failed(text[1:]), cpu_seconds=cpu_seconds, max_rss=max_rss)
+    return failed, None if failed.reason is Reason.NOT_STARTED else seconds
 
 
 def _result(text: bytes) -> str:

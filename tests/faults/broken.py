@@ -21,7 +21,9 @@ from taskd.executor import Executor
 from taskd.journal import CommitFailed, Journal, Retention, files, writer
 from taskd.scheduler import FifoScheduler
 
-from .victim import python
+from .victim import TESTS, python
+
+__all__ = ["TESTS", "WAYS", "program"]
 
 #: Seconds for which a break stays open, so that a kill falls into it.
 GAP = 0.1

@@ -29,7 +29,8 @@ from .points import KINDS, LANES, NOT_REACHED, faults_of, figure, spread
 
 #: Tasks in the journal that is opened and backed up.
 TASKS = 50
-#: Points at the beginning that matter the most.
+#: Points at the beginning that matter the most: the first are struck each time, of the others so many.
+FIRST = 12
 DENSE = 100
 _COUNT = "SELECT count(*) FROM tasks WHERE payload = '\"kept\"'"
 
@@ -68,8 +69,9 @@ def _end(status: int) -> str:
 
 def _chosen(points: int, size: int) -> list[int]:
     """Most of them where the most is done: nearly all the rest is one long write that means nothing."""
-    dense = min(points, DENSE)
-    return sorted({*spread(dense, size * 3 // 4), *(dense + at for at in spread(points - dense, size // 4))})
+    first, dense = min(points, FIRST), min(points, DENSE)
+    rest = (dense + at for at in spread(points - dense, size // 4))
+    return sorted({*range(1, first + 1), *spread(dense, size // 2), *rest})
 
 
 def _strike(deed: Deed, shim: Shim, kind: Kind, at: int, place: Path) -> tuple[int, list[str]]:

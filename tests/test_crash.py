@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers import eventually
-from process import PATIENCE, Taskd
+from process import PATIENCE, Taskd, command
 
 ROUNDS = 20
 CLIENTS = 4
@@ -173,6 +173,17 @@ def test_starts_again_after_a_kill_at_its_first_start(taskd: Taskd) -> None:
     taskd.state.mkdir()
     with closing(sqlite3.connect(taskd.state / "journal.db")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
+    taskd.start()
+    assert taskd.task(taskd.submit("note"), PATIENCE)["state"] == "succeeded"
+
+
+def test_starts_again_after_a_kill_at_its_first_write(taskd: Taskd) -> None:
+    """Also when the file's first page was being written, which SQLite undoes by the journal that it keeps beside it."""
+    taskd.state.mkdir()
+    (taskd.state / "journal.db").write_bytes(b"SQLite format 3\0".ljust(2048, b"\0"))
+    head = bytes.fromhex("d9d505f920a163d7 00000000 4d1f78c5 00000000 00000200 00001000")
+    (taskd.state / "journal.db-journal").write_bytes(head.ljust(512, b"\0"))
+    assert "sound" in command("--config", str(taskd.config_file), "--check-journal").stdout
     taskd.start()
     assert taskd.task(taskd.submit("note"), PATIENCE)["state"] == "succeeded"
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from taskd import __main__ as command
 from taskd.events import Event, Start, Turn
-from taskd.executor import Executor
 from taskd.journal import CommitFailed, Journal, Retention, files, writer
 from taskd.scheduler import FifoScheduler
 
-from .victim import python
+from .victim import TESTS, python
+
+__all__ = ["TESTS", "WAYS", "program"]
 
 #: Seconds for which a break stays open, so that a kill falls into it.
 GAP = 0.1
@@ -162,26 +163,18 @@ def wrong_certainty() -> None:
 
 def early_start() -> None:
     """Start attempts, and only then commit that they run."""
-    commit, launch, launched = FifoScheduler._commit, Executor.launch, set()
+    commit = FifoScheduler._commit
 
-    def patched_commit(self: FifoScheduler, turn: Turn, events: Sequence[Event]) -> bool:
+    def patched(self: FifoScheduler, turn: Turn, events: Sequence[Event]) -> bool:
         starts = [effect for effect in turn.effects if isinstance(effect, Start)]
-        for start in starts:
-            self._effects._launch(start.task)
+        self._effects._launch(starts)
         time.sleep(GAP if starts else 0)
-        if committed := commit(self, turn, events):
-            return committed
-        # Undone, it may be tried again.
-        launched.clear()
-        return False
+        committed = commit(self, turn, events)
+        if committed:
+            turn.effects[:] = [effect for effect in turn.effects if effect not in starts]
+        return committed
 
-    def patched_launch(self: Executor, task: Any, handler: Any) -> None:
-        if (task.id, task.attempt) not in launched:
-            launched.add((task.id, task.attempt))
-            launch(self, task, handler)
-
-    FifoScheduler._commit = patched_commit  # type: ignore[method-assign]
-    Executor.launch = patched_launch  # type: ignore[method-assign]
+    FifoScheduler._commit = patched  # type: ignore[method-assign]
 
 
 #: How it can be broken.

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from process import PATIENCE, Taskd, command, environment
 
+#: The directory of all tests.
+TESTS = str(Path(__file__).parent.parent)
 #: bash puts the kept socket where systemd would, in the process that then becomes the daemon.
 _HAND_OVER = 'listener=$1; shift; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&"$listener"-'
 
@@ -73,9 +75,8 @@ class Victim(Taskd):
 
 def python(module: str, *arguments: str) -> list[str]:
     """How a module of these tests is run as a process of its own."""
-    tests = str(Path(__file__).parent.parent)
-    paths = os.pathsep.join([str(Path(tests).parent / "daemon"), tests])
+    paths = os.pathsep.join([str(Path(TESTS).parent / "daemon"), TESTS])
     return ["/usr/bin/env", f"PYTHONPATH={paths}", sys.executable, "-m", module, *arguments]
 
 
-__all__ = ["PATIENCE", "Ended", "Victim", "python"]
+__all__ = ["PATIENCE", "TESTS", "Ended", "Victim", "python"]

@@ -26,6 +26,8 @@ APPLICATION_ID = 0x7461736B  # "task"
 
 #: The smallest page of a database.
 _PAGE = 512
+#: How a rollback journal begins; from byte 16 on it says how many pages there were before.
+_ROLLBACK = bytes.fromhex("d9d505f920a163d7")
 #: SQLite's ways of saying that the file is not what it should be.
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -145,10 +147,20 @@ def _text(stored: bytes) -> str:
 
 def is_blank(path: Path) -> bool:
     """Whether nothing has been kept here yet: no file, an empty one, or one whose making was cut off."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.exists() or path.stat().st_size == 0 or _first_write_cut_off(path):
         return True
     # SQLite takes a file of a few bytes for an empty database; it may be anybody's.
     return _header(path) == (0, 0, 0) and path.stat().st_size >= _PAGE
+
+
+def _first_write_cut_off(path: Path) -> bool:
+    """Whether SQLite has still to undo a write to a file that was empty before: who only reads it, cannot."""
+    try:
+        with path.with_name(path.name + "-journal").open("rb") as rollback:
+            head = rollback.read(20)
+    except OSError:
+        return False
+    return head.startswith(_ROLLBACK) and head[16:] == bytes(4)
 
 
 def inspect(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import statistics
 from itertools import chain
 from pathlib import Path
@@ -40,7 +41,10 @@ def run(kills: int, directory: Path) -> Figure:
 def _siege(directory: Path, kills: int, way: str = "") -> Siege:
     directory.mkdir()
     victim = Victim(directory, config(directory), broken.program(way) if way else ())
-    return Siege(victim, kills, Victim.kill)
+    siege = Siege(victim, kills, Victim.kill)
+    # Fifty of them would fill the disk.
+    shutil.rmtree(directory)
+    return siege
 
 
 def _control(way: str, kind: str) -> Run:

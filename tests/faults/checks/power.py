@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from .. import broken
@@ -19,7 +20,9 @@ def _siege(kind: str, directory: Path, cuts: int, way: str = "") -> Siege:
     directory.mkdir()
     victim = Victim(directory, config(directory), broken.program(way) if way else ())
     with disk(kind, directory / "image", victim.state) as power:
-        return Siege(victim, cuts, power.cut)
+        siege = Siege(victim, cuts, power.cut)
+    shutil.rmtree(directory)
+    return siege
 
 
 def _run(kind: str) -> Run:

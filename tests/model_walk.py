@@ -56,7 +56,7 @@ class Walks:
 
     def __init__(self, machine: type[RuleBasedStateMachine], number: int) -> None:
         self._machine = machine
-        self._dice = random.Random(number)
+        self._dice = random.Random(number)  # noqa: S311 (to be drawn again)
         self._pools = [(rule.function.__name__, _pool(rule.arguments, number)) for rule in machine().rules]
 
     def steps(self) -> list[Step]:

@@ -38,7 +38,6 @@ from model_inputs import (
 )
 from model_journal import DictJournal
 from model_truths import Truths
-from model_walk import Step, walk
 from taskd.core import line as line_module
 from taskd.events import (
     Action,
@@ -285,37 +284,3 @@ def test_no_order_of_events_breaks_a_promise(
             max_examples=examples, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
-
-
-def _spec(handler: str = "unknown", **more: Any) -> Spec:
-    return Spec(handler=handler, payload="1", max_attempts=2, **more)
-
-
-#: Walks that failed once, as short as they could be made.
-FAILED = {
-    "cancelled by one order and deleted by another in the same turn": [
-        Step("steer_queue", {"queue": "default", "state": QueueState.PAUSED}),
-        Step(
-            "submit",
-            {
-                "given": [_spec(not_before=164806), _spec("led", label="ab"), _spec(), _spec()],
-                "by": Submitter(1, 1, 1, "one"),
-                "after": [],
-                "more": {"join": True},
-                "at_once": True,
-            },
-        ),
-        Step(
-            "steer", {"action": Action.CANCEL, "selection": Selection(queue="default"), "priority": 2, "at_once": False}
-        ),
-        Step("steer", {"action": Action.DELETE, "selection": Selection(label="a"), "priority": 1, "at_once": False}),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", FAILED)
-@pytest.mark.parametrize("machine", [Machine, MachineOnFiles])
-def test_what_failed_once_does_not_again(monkeypatch: pytest.MonkeyPatch, machine: type[Machine], name: str) -> None:
-    """What `faults/run --only model-core` has found stays found."""
-    make_small(monkeypatch.setattr)
-    walk(machine, FAILED[name])

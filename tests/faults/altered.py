@@ -15,6 +15,8 @@ from typing import Any
 
 from taskd.__main__ import main
 from taskd.api import guard
+from taskd.core import lines
+from taskd.journal import Journal
 from taskd.scheduler import fifo
 from taskd.server.parser import Parser
 from taskd.synchronizer import Finished, Waiters
@@ -67,8 +69,8 @@ def hoarding() -> None:
     finish, kept = Waiters.finish, []
 
     def patched(self: Waiters, finished: Finished) -> object:
-        # A copy, as what the journal read would have.
-        kept.append(pickle.loads(pickle.dumps(finished)))  # noqa: S301
+        # Copies, as what is read from the journal would be, for a soak that is ten times as long.
+        kept.extend(pickle.loads(pickle.dumps(finished)) for _ in range(10))  # noqa: S301
         return finish(self, finished)
 
     Waiters.finish = patched  # type: ignore[method-assign, assignment]
@@ -87,9 +89,28 @@ def leaking() -> None:
     hasty()
 
 
+def newest_first() -> None:
+    """Take the newest of a line's tasks in memory first, whatever their priority."""
+    lines.queue_key = lambda task: (0, -task.id)
+    moved_clock()
+
+
+def forgetful() -> None:
+    """Forget a task at each start."""
+    init = Journal.__init__
+
+    def patched(self: Journal, *arguments: Any, **more: Any) -> None:
+        init(self, *arguments, **more)
+        self._connection.execute("DELETE FROM tasks WHERE id = (SELECT max(id) FROM tasks WHERE state = 'queued')")
+
+    Journal.__init__ = patched  # type: ignore[method-assign]
+    moved_clock()
+
+
 #: By name.
 WAYS: dict[str, Callable[[], None]] = {
-    way.__name__.replace("_", "-"): way for way in (moved_clock, careless_host, stuck, hasty, hoarding, leaking)
+    way.__name__.replace("_", "-"): way
+    for way in (moved_clock, careless_host, stuck, hasty, hoarding, leaking, newest_first, forgetful)
 }
 
 

@@ -43,12 +43,13 @@ SEEDS = (
     _get(b"/ready", b"Expect: 100-continue\r\nUpgrade: h2c\r\nRange: bytes=0-1\r\n"),
 )  # fmt: skip
 _WORDS = (
-    b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"%", b"%00", b"%ff", b"%2f", b"/", b"//", b"..", b"?", b"&", b"=",
-    b",", b";", b"#", b"[", b"]", b"{", b"}", b'"', b"\\ud800", b"\xff", b"\xc3\xa4", b"-", b"-1", b"0", b"1e999", b"NaN",
-    b"9" * 25, b"9223372036854775808", b"0x10", b"null", b"true", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
-    HOST, b"Host: [::1]:80\r\n", b"Host: \r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"HTTP/1.0", b"HEAD ",
-    b"Range: bytes=0-\r\n", b"Accept: ;q=x\r\n", b"Content-Type: a/b;c=\"\r\n", b"Cookie: a=b\r\n", b"a" * 300, b"[" * 100,
-)  # fmt: skip
+    *(bytes([byte]) for byte in b'\r\n\0 \t:%/?&=,;#[]{}"-01\xff'),
+    *(b"\r\n", b"%00", b"%ff", b"%2f", b"//", b"..", b"\\ud800", b"\xc3\xa4", b"-1", b"1e999", b"NaN", b"0x10"),
+    *(b"9" * 25, b"9223372036854775808", b"null", b"true", b"HTTP/1.0", b"HEAD ", b"a" * 300, b"[" * 100),
+    *(b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Cookie: a=b\r\n"),
+    *(HOST, b"Host: [::1]:80\r\n", b"Host: \r\n", b"Connection: close\r\n", b"Range: bytes=0-\r\n"),
+    *(b"Accept: ;q=x\r\n", b'Content-Type: a/b;c="\r\n'),
+)
 
 Mutate = Callable[[bytearray, random.Random], None]
 

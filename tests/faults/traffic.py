@@ -1,4 +1,4 @@
-"""All kinds of traffic at a steady rate, for the soak: clients of one process, each with a connection, and a follower."""
+"""All kinds of traffic at a steady rate, for the soak: clients, each with a connection, and one that follows."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class Traffic:
         self._interval = CLIENTS / rate
 
     def _work(self, seed: int) -> None:
-        dice, due = random.Random(seed), time.monotonic()
+        dice, due = random.Random(seed), time.monotonic()  # noqa: S311 (to be drawn again)
         with contextlib.closing(self._taskd.connect()) as client:
             while not self._stopped.is_set() and not self.errors:
                 # One that is behind does not make up for it all at once.

@@ -20,7 +20,7 @@ ITEMS = [
     for text in (
         '[{"handler": "log", "payload": 1}, {"payload": {"a": "b"}, "priority": 10, "label": "x", "retries": 1.0}]',
         '[{"label": "a"}, {"after": ["a", 0], "depends_on": [1, 2], "expires": "1h", "unique": "payload"}]',
-        '[{"handler": "command", "payload": {"x": "y"}, "delay": "10m", "timeout": 5, "backoff": "1s"}, {"after": [0]}]',
+        '[{"handler": "command", "payload": {"x": "y"}, "delay": "10m", "timeout": 5}, {"backoff": "1s"}]',
         '[{"run_at": "2030-01-31T08:00:00Z", "queue": "q", "expires": "2031-01-31 08:00+01:00"}, null, {"x": []}]',
     )
 ]

@@ -58,6 +58,9 @@ class Transport:
         self.timeout = timeout
         self.patience = patience
         self.pool = Pool(path)
+        #: Whether to wait also for a daemon that has not been there at all; a person wants to be told.
+        self.waits_for_first = True
+        self._met = False
 
     def json(self, request: Request) -> Any:
         """Ask; answer the JSON. Raises a RequestError of the daemon, Unreachable, NoAnswer."""
@@ -93,7 +96,8 @@ class Transport:
             try:
                 return attempt()
             except (Broken, ConnectionError) as error:
-                retries.after(unreachable(self.pool.path, error), _harmless(request, error))
+                may = (self._met or self.waits_for_first) and _harmless(request, error)
+                retries.after(unreachable(self.pool.path, error), may)
             except TimeoutError as error:
                 raise NoAnswer(f"taskd on {self.pool.path} did not answer {request.method} {request.target}") from error
             except NoHTTP as error:
@@ -104,7 +108,9 @@ class Transport:
                 retries.after(error, request.patient and may, error.retry_after)
 
     def _once(self, request: Request) -> Response:
-        response = self._respond(self.pool.take(self.timeout), request)
+        connection = self.pool.take(self.timeout)
+        self._met = True
+        response = self._respond(connection, request)
         if response.status < HTTPStatus.BAD_REQUEST:
             return response
         with response:

@@ -1,0 +1,53 @@
+"""From what went wrong to what is said about it, and to the exit status.
+
+Imported only when something goes wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import Draining, NotReady, RequestError, TaskdError, Unreachable
+from . import exits
+from .text import visible
+
+#: What is the same as a mistake in the command line, though only the daemon could see it.
+_USAGE = frozenset(
+    {"validation_failed", "invalid_json", "unknown_handler", "queue_not_found", "schedule_not_found", "key_reused"}
+)
+#: What to do next, where the daemon does not say so.
+_HINTS = {
+    "task_not_found": "taskctl list shows those there are",
+    "queue_not_found": "taskctl queue list shows those there are",
+    "schedule_not_found": "taskctl schedule list shows those there are",
+    "journal_full": "df shows which disk it is; nothing of yours is lost",
+    "draining": "systemctl status taskd says when it is back",
+}
+
+
+def status_of(error: TaskdError) -> int:
+    """The exit status that says this."""
+    if isinstance(error, (Unreachable, Draining, NotReady)):
+        return exits.UNREACHABLE
+    return exits.USAGE if error.code in _USAGE else exits.FAILED
+
+
+def lines_of(error: TaskdError) -> Iterator[str]:
+    """What to tell the person: each mistake, and what to type."""
+    yield f"taskctl: {visible(error.detail)}"
+    if not isinstance(error, RequestError):
+        return
+    errors = error.extra.get("errors", [])
+    # One mistake without a place is the detail already.
+    if len(errors) > 1 or any("path" in mistake for mistake in errors):
+        yield from map(_mistake, errors)
+    if hint := _HINTS.get(error.code):
+        yield f"  {hint}"
+    if error.retry_after and not isinstance(error, (Draining, NotReady)):
+        yield f"  try again in {error.retry_after} s"
+
+
+def _mistake(mistake: Mapping[str, Any]) -> str:
+    place = mistake.get("path") or mistake.get("option") or ""
+    return "  " + visible(f"{place} {mistake['detail']}".strip())

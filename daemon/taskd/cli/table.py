@@ -1,0 +1,35 @@
+"""The commands of taskctl: what each is called, what it does in a line, and which module it is in.
+
+Pure. `taskctl --help` shows this and imports none of them; the module `commands.NAME` has the click command in
+`command`, whose own help begins with the same line (a test compares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: By heading: each command, with its line.
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Hand in": {
+        "add": "Queue a task, and print its id",
+        "run": "Queue a task, show what it prints, and end as it does",
+    },
+    "Look": {
+        "list": "List tasks, the newest first",
+        "show": "Show tasks with everything that is known of them",
+        "wait": "Wait until tasks are over",
+        "health": "Say whether taskd is well",
+        "version": "Print the versions of taskctl and taskd",
+    },
+}
+
+#: Each command's line.
+COMMANDS: Mapping[str, str] = {name: line for section in SECTIONS.values() for name, line in section.items()}
+
+#: The command that `taskctl` alone stands for, as soon as it is in the table.
+BARE = "status"
+
+
+def module_of(name: str) -> str:
+    """The module that a command is in; with an underscore, as some names are Python's words."""
+    return f"{__package__}.commands.{name}_"

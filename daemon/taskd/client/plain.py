@@ -1,0 +1,89 @@
+"""Asking the daemon without views: JSON as it came, for who shows it or passes it on.
+
+Any thread calls it. Light to import: nothing here makes a class for what is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from .calls import Calls, Deadline, Stream, creating, named, target
+from .transport import Request, Transport
+from .wire import Response
+
+Options = Mapping[str, Any]
+
+
+class Plain(Calls):
+    """A client of one daemon whose answers are JSON; close it, or leave it as a context manager."""
+
+    def __init__(self, socket: str, *, timeout: float = 60.0, patience: float = 10.0) -> None:
+        """As a Client's; but where nobody has answered yet, that is said at once."""
+        super().__init__(Transport(socket, timeout, patience))
+        self._transport.waits_for_first = False
+
+    def ask(self, path: str, options: Options | None = None, wait: float = 0.0) -> Any:
+        """GET; `wait` is what it is meant to take."""
+        return self._get(path, options, wait)
+
+    def ask_now(self, path: str) -> Any:
+        """GET once, for who wants to know how the daemon is at this moment."""
+        return self._transport.json(Request("GET", path, patient=False))
+
+    def pages(self, path: str, name: str, options: Options | None = None) -> Iterator[Mapping[str, Any]]:
+        """All of a listing, fetched as it is used; `name` is the field that each page has its part in."""
+        return self._pages(path, name, options)
+
+    def tell(self, path: str, options: Options | None = None, body: Any = ..., wait: float = 0.0) -> Any:
+        """POST, at most once."""
+        return self._post(path, options, body, wait)
+
+    def create(
+        self, path: str, options: Options | None = None, body: Any = ..., *, key: str | None = None, wait: float = 0.0
+    ) -> Any:
+        """POST what creates tasks, with an idempotency key: exactly once, over restarts of the daemon."""
+        return self._transport.json(creating(self._command("POST", path, options, body, wait), key))
+
+    def delete(self, path: str, options: Options | None = None) -> Any:
+        """DELETE, at most once."""
+        return self._delete(path, options)
+
+    def wait(self, task_id: int, timeout: float | None = None) -> Mapping[str, Any]:
+        """The task when it is finished, or as it is after `timeout` seconds; over restarts of the daemon as well."""
+
+        def ask(seconds: float) -> Mapping[str, Any]:
+            task: Mapping[str, Any] = self._get(f"/tasks/{task_id}", {"wait": seconds}, seconds)
+            return task
+
+        return self._until(ask, lambda task: task["finished_at"] is not None, Deadline(timeout))
+
+    def stream(self, path: str, options: Options | None = None, accept: str = "*/*") -> Stream[bytes]:
+        """GET what comes for as long as it comes, part by part; raises Unreachable where it is cut off."""
+        headers = {"Accept": accept}
+        request = Request("GET", target(path, options), headers=headers, repeatable=True, longer=float("inf"))
+        response = self._transport.open(request)
+        return Stream(self._parts(response), response.close)
+
+    def _parts(self, response: Response) -> Iterator[bytes]:
+        with self._transport.reading(response):
+            while part := response.body.read1():
+                yield part
+
+    def close(self) -> None:
+        """Close every connection; twice changes nothing."""
+        self._transport.pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def path_of(path: str, name: str) -> str:
+    """A path that ends in a name."""
+    return named(path, name)

@@ -25,8 +25,8 @@ def _at(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     return moment(value)
 
 
-_OPTIONS = (
-    click.option("--json", "file", metavar="FILE|-", help="The payload: a file with JSON, or standard input."),
+#: Those that every one of many tasks can have.
+_OF_EACH = (
     click.option("--queue", metavar="NAME", help="The queue to wait in; by default the handler's."),
     click.option("--priority", type=int, metavar="N", help="-1000 to 1000; higher goes first."),
     click.option("--label", metavar="TEXT", help="A text of your own, to find it by."),
@@ -37,6 +37,9 @@ _OPTIONS = (
     click.option("--retries", type=int, metavar="N", help="How often a failed attempt is tried again."),
     click.option("--backoff", metavar="DURATION", help="The wait before the first retry; it doubles."),
     click.option("--depends-on", metavar="ID,…", help="Start when these tasks have succeeded."),
+)
+_FILE = click.option("--json", "file", metavar="FILE|-", help="The payload: a file with JSON, or standard input.")
+_OF_ONE = (
     click.option("--unique", type=click.Choice(("handler", "payload")), help="Refuse it while one like it goes on."),
     click.option("--join", is_flag=True, default=None, help="With --unique: take that one instead."),
     click.option("--key", metavar="TEXT", help="With the same key the same task is taken once only."),
@@ -45,10 +48,17 @@ _OPTIONS = (
 
 def task_options(function: F) -> F:
     """Give a command's function HANDLER, the payload's words, and the options of a task."""
-    for option in reversed(_OPTIONS):
+    for option in reversed((_FILE, *_OF_EACH, *_OF_ONE)):
         function = option(function)
     function = click.argument("words", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")(function)
     return click.argument("handler")(function)
+
+
+def each_option(function: F) -> F:
+    """Give a command's function the options that every one of many tasks can have."""
+    for option in reversed(_OF_EACH):
+        function = option(function)
+    return function
 
 
 def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,10 +72,11 @@ def payload_of(words: Sequence[str], file: str | None) -> Any:
         raise click.UsageError("give the payload either as KEY=VALUE or with --json, not both")
     if file is not None:
         return _read(file)
-    return dict(map(_pair, words)) if words else None
+    return dict(map(pair, words)) if words else None
 
 
-def _pair(word: str) -> tuple[str, Any]:
+def pair(word: str) -> tuple[str, Any]:
+    """A field and its value, from KEY=VALUE or KEY:=JSON; raises UsageError."""
     name, equals, value = word.partition("=")
     if not equals or name in ("", ":"):
         raise click.UsageError(f'"{word}" is not KEY=VALUE; a payload of any other form is given with --json FILE')

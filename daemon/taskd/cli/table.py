@@ -13,13 +13,19 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Hand in": {
         "add": "Queue a task, and print its id",
         "run": "Queue a task, show what it prints, and end as it does",
+        "map": "Queue a task for each of many values, and stay with them",
     },
     "Look": {
+        "status": "Show on one screen how taskd is",
+        "top": "Show that on a live screen",
         "list": "List tasks, the newest first",
         "show": "Show tasks with everything that is known of them",
         "wait": "Wait until tasks are over",
+        "batch": "Stay with batches until they are over, or list them",
+        "events": "Show what happens to tasks",
         "health": "Say whether taskd is well",
         "version": "Print the versions of taskctl and taskd",
+        "completion": "Print what completes commands in a shell",
     },
 }
 

@@ -60,3 +60,9 @@ def moment(text: str) -> str:
     if day_less and given <= here:
         given += timedelta(days=1)
     return given.isoformat()
+
+
+def clock(text: str) -> str:
+    """The time of day on this host, with the day where that is not today."""
+    at = read(text).astimezone()
+    return at.strftime("%H:%M:%S" if at.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,127 @@
+"""`taskctl events`: what happens to tasks, change by change."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from .. import times
+from ..choosing import filter_option, seconds
+from ..group import command as new_command
+from ..kinds import Column, Kind, Row, column
+from ..output import Output, output_options
+from ..printer import Printer
+from ..session import Session
+
+EVENT = Kind(
+    key="seq",
+    fields=(
+        *("seq", "at", "task", "state", "handler", "queue", "batch", "label", "attempt", "reason", "submitted_by"),
+        "schedule",
+    ),
+    columns=(
+        Column("AT", lambda row, _: times.clock(row["at"]), ("at",)),
+        column("task", right=True),
+        column("state"),
+        column("handler", gives_way=True),
+        column("queue", gives_way=True),
+        column("label", gives_way=True),
+        column("reason", gives_way=True),
+    ),
+    plain=("seq", "at", "task", "state", "handler", "queue", "batch", "label", "reason"),
+)
+#: What events can be filtered by.
+_FILTERS = ("state", "handler", "queue", "batch", "schedule", "task", "user", "label")
+_SINCE = click.Option(["--since"])
+
+
+@new_command("events")
+@filter_option(_FILTERS)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--since", metavar="N|AGO", help="What came after the event with this number, or since 10m ago.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="The last N; by default 50, with -f 10.")
+@output_options
+@click.pass_obj
+def command(
+    session: Session,
+    /,
+    filters: dict[str, str],
+    follow: bool,
+    since: str | None,
+    lines: int | None,
+    output: Output,
+) -> None:
+    """Show what happens to tasks
+
+    Each change of a task's state is an event with a number. --since goes on behind the last one that you have seen,
+    also after taskd was restarted.
+
+    \b
+      taskctl events -f --filter state=failed
+      taskctl events --since 10m -o ndjson
+    """
+    printer = output.printer(session, EVENT)
+    number = int(since) if since and since.isascii() and since.isdecimal() else None
+    ago = None if number is not None else seconds(click.get_current_context(), _SINCE, since)
+    most = lines if lines is not None or since is not None else 10 if follow else 50
+    if follow:
+        _follow(session, printer, number, ago, most, filters)
+    else:
+        printer.rows(_last(_until_now(session, number, ago, filters), most))
+
+
+def _until_now(session: Session, number: int | None, ago: float | None, filters: dict[str, str]) -> Iterator[Row]:
+    begin = None if ago is None else times.now() - timedelta(seconds=ago)
+    with session.client.events(number, follow=False, **filters) as events:
+        for event in events:
+            if begin is None or times.read(event.raw["at"]) >= begin:
+                yield event.raw
+
+
+def _last(rows: Iterable[Row], most: int | None) -> Iterable[Row]:
+    return rows if most is None else deque(rows, most)
+
+
+def _follow(
+    session: Session, printer: Printer, number: int | None, ago: float | None, most: int | None, filters: dict[str, Any]
+) -> None:
+    # Listened first and read then: what comes in between comes twice, and is left out the second time.
+    with session.client.events(number if most is None and ago is None else None, **filters) as events:
+        lines = _Lines(session, printer)
+        if number is None or most is not None:
+            lines.print(list(_last(_until_now(session, number, ago, filters), most)))
+        for event in events:
+            if event.seq > lines.last:
+                lines.print([event.raw])
+
+
+class _Lines:
+    """Prints rows as they come; a table keeps its columns where they were, as far as it can."""
+
+    def __init__(self, session: Session, printer: Printer) -> None:
+        self._session = session
+        self._printer = printer
+        self._recent: deque[Row] = deque(maxlen=50)
+        #: The number of the last one.
+        self.last = 0
+
+    def print(self, rows: Sequence[Row]) -> None:
+        """Print some more of them."""
+        if rows:
+            self.last = rows[-1]["seq"]
+        if self._printer.form == "table" and self._printer.tabular:
+            self._table(rows)
+        else:
+            self._printer.rows(rows)
+        self._session.flush()
+
+    def _table(self, rows: Sequence[Row]) -> None:
+        first = not self._recent
+        self._recent.extend(rows)
+        lines = self._printer.table_of(list(self._recent))
+        for line in lines if first else lines[-len(rows) :] if rows else ():
+            self._session.print(line)

@@ -1,0 +1,113 @@
+"""Batches that somebody stays with: each of their tasks is told when it ends, also over restarts of the daemon.
+
+The main thread asks, a thread of its own hears the events. Invariant: it listens before it looks, so that no end is
+missed, and the tally tells each end once.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EventsGone
+from .kinds import Row
+from .session import Session
+from .tally import FINAL, Tally
+
+if TYPE_CHECKING:
+    from ..client import Event, Stream
+
+#: How many tasks are asked for at a time.
+_PAGE = 1000
+
+
+class Hearing(threading.Thread):
+    """Puts the daemon's events into a queue, and last what ended it."""
+
+    def __init__(self, session: Session, filters: Mapping[str, Any]) -> None:
+        super().__init__(name="hearing", daemon=True)
+        self.heard: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
+        # Opened here: from now on none is missed, and what keeps it from opening is raised to who asked.
+        self._events: Stream[Event] = session.client.events(**filters)
+
+    def run(self) -> None:
+        """Listen until the process ends."""
+        try:
+            for event in self._events:
+                self.heard.put(event)
+        except Exception as error:
+            self.heard.put(error)
+
+
+class Fan:
+    """The tasks of some batches."""
+
+    def __init__(self, session: Session, filters: Mapping[str, Any], fields: tuple[str, ...]) -> None:
+        """`filters` are those of the events that can concern it, `fields` what is told of a task; without any, all."""
+        self._session = session
+        self._filters = filters
+        self._fields = fields
+        self._hearing = self._listen()
+        self.tally = Tally()
+        #: Which; whoever adds one looks at it.
+        self.batches: list[int] = []
+
+    def _listen(self) -> Hearing:
+        hearing = Hearing(self._session, self._filters)
+        hearing.start()
+        return hearing
+
+    def look(self, batch: int) -> list[Row]:
+        """See how far a batch of `batches` has come; answer those of its tasks that have ended."""
+        ended = set()
+        for row in self._session.plain.pages("/tasks", "tasks", _query(batch, fields=("id", "state"))):
+            if self.tally.note(row["id"], row["state"]):
+                ended.add(row["id"])
+        return self._rows(batch, ended)
+
+    def hear(self, seconds: float) -> list[Row]:
+        """Wait so long at the most for something to happen; answer the tasks that have ended."""
+        ended: dict[int, set[int]] = {}
+        try:
+            for event in self._events(seconds):
+                if event.batch in self.batches and self.tally.note(event.task, event.state):
+                    ended.setdefault(event.batch, set()).add(event.task)
+        except EventsGone:
+            # More has happened than is remembered: it is all looked at anew.
+            self._hearing = self._listen()
+            return [row for batch in self.batches for row in self.look(batch)]
+        return [row for batch, ids in ended.items() for row in self._rows(batch, ids)]
+
+    def _events(self, seconds: float) -> Iterator[Event]:
+        heard = self._hearing.heard
+        try:
+            while True:
+                event = heard.get(timeout=seconds)
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+                seconds = 0
+        except queue.Empty:
+            return
+
+    def _rows(self, batch: int, ids: set[int]) -> list[Row]:
+        """These tasks, in the order of submission."""
+        found: list[Row] = []
+        if ids:
+            found += (row for row in self._between(batch, min(ids), max(ids)) if row["id"] in ids)
+        return found[::-1]
+
+    def _between(self, batch: int, low: int, high: int) -> Iterator[Row]:
+        cursor: Any = high + 1
+        limit = min(_PAGE, high - low + 1)
+        while cursor is not None and int(cursor) > low:
+            query = _query(batch, state=FINAL, fields=self._fields or None, cursor=cursor, limit=limit)
+            page = self._session.plain.ask("/tasks", query)
+            yield from (row for row in page["tasks"] if row["id"] >= low)
+            cursor = page["cursor"]
+
+
+def _query(batch: int, **options: Any) -> dict[str, Any]:
+    return {"batch": batch, "limit": _PAGE, **options}

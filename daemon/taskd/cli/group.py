@@ -48,6 +48,10 @@ def command(
 class Nearest(click.Group):
     """A group that, where it has no such command, says which is nearest."""
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        # Versions of click differ in what they do without a command, and how they end then.
+        super().__init__(*arguments, **{"no_args_is_help": False, "context_settings": SETTINGS, **settings})
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -84,7 +88,7 @@ class Commands(Nearest):
 def make() -> click.Group:
     """Make the command `taskctl`."""
 
-    @click.group("taskctl", cls=Commands, invoke_without_command=True, context_settings=SETTINGS)
+    @click.group("taskctl", cls=Commands, invoke_without_command=True)
     @click.version_option(__version__, message="%(version)s", help="Print taskctl's version.")
     @click.pass_context
     def taskctl(context: click.Context) -> int | None:

@@ -17,7 +17,22 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Look": {
         "list": "List tasks, the newest first",
         "show": "Show tasks with everything that is known of them",
+        "logs": "Show what a task has printed, or prints",
         "wait": "Wait until tasks are over",
+        "handlers": "List the handlers: what a task may run",
+    },
+    "Steer": {
+        "cancel": "Cancel tasks, also those that run",
+        "retry": "Run finished tasks once more, as new ones",
+        "hold": "Keep waiting tasks from starting",
+        "release": "Let held tasks go on waiting for their turn",
+        "priority": "Move waiting tasks before or behind others",
+        "delete": "Forget finished tasks, with what they printed",
+        "queue": "List, pause, resume and drain queues",
+        "schedule": "List, run, pause and resume recurring tasks",
+    },
+    "The daemon": {
+        "reload": "Have taskd read its configuration again",
         "health": "Say whether taskd is well",
         "version": "Print the versions of taskctl and taskd",
     },

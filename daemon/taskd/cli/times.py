@@ -60,3 +60,18 @@ def moment(text: str) -> str:
     if day_less and given <= here:
         given += timedelta(days=1)
     return given.isoformat()
+
+
+def since(text: str) -> str:
+    """A time, or how long ago: as a time with its zone. Raises ValueError."""
+    from ..values import read_duration  # noqa: PLC0415 only where one is given
+
+    try:
+        return (now() - timedelta(seconds=read_duration(text))).isoformat()
+    except ValueError:
+        pass
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError('must be a time such as "2030-01-31T08:00Z", or how long ago, such as "10m"') from None
+    return (given if given.tzinfo else given.astimezone()).isoformat()

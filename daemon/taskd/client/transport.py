@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import Draining, NoAnswer, NotReady, RequestError, Unreachable
 from .pool import Pool
@@ -28,14 +28,13 @@ T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked."""
+class Request(NamedTuple):
+    """What is asked; no dataclass, as importing that takes longer than to ask."""
 
     method: str
     target: str
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     #: Whether asking twice comes to the same as asking once.
     repeatable: bool = False
     #: Whether to try again at all; who asks whether the daemon is well wants to know how it is now.

@@ -6,61 +6,72 @@ longer than all that `taskctl add` does.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import NoReturn
 
-import click
-
 from ..errors import TaskdError
 from . import exits
-from .group import make
 from .session import Session
 
 
 def main() -> NoReturn:
     """Run taskctl, and end the process."""
-    status = run(sys.argv[1:])
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
+    os._exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; answer its exit status."""
+    """Run a command; answer its exit status, when all that it printed has been let go."""
     for stream in sys.stdout, sys.stderr:
         # A terminal that cannot show a letter shows its number.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     session = Session()
     try:
-        return _invoke(arguments, session)
-    except TaskdError as error:
-        return _failed(session, error)
+        if "_TASKCTL_COMPLETE" in os.environ:
+            return _complete(arguments)
+        status = _quickly(arguments, session) if arguments[:1] == ["add"] else None
+        status = _by_click(arguments, session) if status is None else status
+        session.flush()
     except KeyboardInterrupt:
         session.say("")
         return exits.INTERRUPTED
     except BrokenPipeError:
         # Who read the output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except UnicodeEncodeError as error:
-        session.say(f"taskctl: {error.object!a} is not UTF-8")
-        return exits.USAGE
-    except OSError as error:
-        session.say(f"taskctl: {error}")
-        return exits.FAILED
+    except (TaskdError, exits.Mistake, OSError, UnicodeEncodeError) as error:
+        return _failed(session, error)
+    return status
 
 
-def _invoke(arguments: list[str], session: Session) -> int:
+def _quickly(arguments: list[str], session: Session) -> int | None:
+    """Run `add` without click; None where that must read the arguments."""
+    from .quick import read  # noqa: PLC0415 what only `add` needs
+
+    if (given := read(arguments[1:])) is None:
+        return None
+    from .adding import add  # noqa: PLC0415
+
+    session.socket = given.pop("socket")
+    return add(session, given.pop("handler"), given.pop("words"), given.pop("file"), given)
+
+
+def _complete(arguments: list[str]) -> int:
+    from .completing import VARIABLE, complete  # noqa: PLC0415 only for who presses a key
+    from .group import make  # noqa: PLC0415
+
+    return complete(make(), arguments, os.environ[VARIABLE])
+
+
+def _by_click(arguments: list[str], session: Session) -> int:
+    import click  # noqa: PLC0415 not for `add`, of whose time it would take half
+
+    from .group import make  # noqa: PLC0415
+
     group = make()
     try:
         # Not click's own main, which would end the process wherever it likes.
         with group.make_context("taskctl", list(arguments), obj=session) as context:
-            status = group.invoke(context)
-        sys.stdout.flush()
-        return status or 0
+            return group.invoke(context) or 0
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
@@ -70,7 +81,7 @@ def _invoke(arguments: list[str], session: Session) -> int:
         return error.exit_code
 
 
-def _failed(session: Session, error: TaskdError) -> int:
+def _failed(session: Session, error: Exception) -> int:
     from .failures import lines_of, status_of  # noqa: PLC0415 only for failures
 
     for line in lines_of(error):

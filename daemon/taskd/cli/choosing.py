@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .completing import task_ids
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FILTERS = ("state", "handler", "queue", "batch", "schedule", "user", "since", "label")
@@ -15,37 +17,47 @@ FILTERS = ("state", "handler", "queue", "batch", "schedule", "user", "since", "l
 
 def filter_option(function: F) -> F:
     """Give a command's function `filters`, the daemon's options from --filter KEY=VALUE."""
-    about = f"Only those; by {', '.join(FILTERS)}. Again: all must hold."
-    return click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", callback=_filters, help=about)(
-        function
-    )
+    return filter_by(FILTERS)(function)
 
 
-def _filters(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def filter_by(known: Sequence[str]) -> Callable[[F], F]:
+    """Give a command's function `filters`, which are some of these."""
+
+    def read(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+        return _filters(values, known)
+
+    about = f"Only those; by {', '.join(known)}. Again: all must hold."
+    return click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", callback=read, help=about)
+
+
+def _filters(values: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     filters: dict[str, str] = {}
     for value in values:
         name, equals, wanted = value.partition("=")
-        if not equals or name not in FILTERS:
-            raise click.BadParameter(f'"{value}" {_remark(name)}')
+        if not equals or name not in known:
+            raise click.BadParameter(f'"{value}" {_remark(name, known)}')
         if name in filters and name != "state":
             raise click.BadParameter(f"{name} can be given once")
         filters[name] = f"{filters[name]},{wanted}" if name in filters else wanted
     return filters
 
 
-def _remark(name: str) -> str:
+def _remark(name: str, known: Sequence[str]) -> str:
     from ..values import nearest  # noqa: PLC0415 only for mistakes
 
-    known = ", ".join(FILTERS)
-    return f"is no filter{nearest(name, FILTERS)}; KEY=VALUE by one of {known}"
+    return f"is no filter{nearest(name, known)}; KEY=VALUE by one of {', '.join(known)}"
 
 
 def ids_argument(required: bool = True) -> Callable[[F], F]:
     """Give a command's function `ids`; a `-` among them stands for those on standard input."""
-    return click.argument("ids", nargs=-1, required=required, callback=_ids, metavar="ID..." if required else "[ID]...")
+    metavar = "ID..." if required else "[ID]..."
+    return click.argument("ids", nargs=-1, required=required, callback=_ids, metavar=metavar, shell_complete=task_ids)
 
 
-def _ids(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[int]:
+def _ids(context: click.Context, _: click.Parameter, values: Sequence[str]) -> list[int]:
+    if context.resilient_parsing:
+        # A command that is being completed: nobody gives it anything to read.
+        return []
     words = [word for value in values for word in (sys.stdin.read().split() if value == "-" else [value])]
     for word in words:
         if not (word.isascii() and word.isdecimal()):

@@ -154,3 +154,5 @@ batch_ids = _completer(_batches)
 handlers = _completer(_handlers)
 queues = _completer(_queues)
 schedules = _completer(_schedules)
+#: What completes a name, by what it is the name of.
+NAMES = {"QUEUE": queues, "SCHEDULE": schedules, "HANDLER": handlers}

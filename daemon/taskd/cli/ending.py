@@ -14,9 +14,7 @@ def end_of(session: Session, task_id: int, *, follow: bool, quiet: bool) -> Mapp
     """The task when it is over; Ctrl-C leaves it running, and says so."""
     try:
         if follow:
-            from .following import follow as show_output  # noqa: PLC0415 threads are only for those who follow
-
-            show_output(session.plain, task_id)
+            _show_output(session, task_id)
         task = session.plain.wait(task_id)
     except KeyboardInterrupt:
         session.say(f"\ntask {task_id} goes on: taskctl wait {task_id} waits again, taskctl cancel {task_id} ends it")
@@ -24,6 +22,16 @@ def end_of(session: Session, task_id: int, *, follow: bool, quiet: bool) -> Mapp
     if not quiet and (session.talks_to_terminal or task["state"] != "succeeded"):
         session.say(sentence(task))
     return task
+
+
+def _show_output(session: Session, task_id: int) -> None:
+    # Threads are only for those who follow.
+    from .following import follow  # noqa: PLC0415
+    from .sinks import STREAMS, Sink  # noqa: PLC0415
+
+    # As it comes, whatever it is: this is the caller's own task.
+    sinks = {stream: Sink(descriptor) for stream, descriptor in STREAMS.items()}
+    follow(session.plain, task_id, {}, sinks, session.say)
 
 
 def sentence(task: Mapping[str, Any]) -> str:

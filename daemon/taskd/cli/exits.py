@@ -1,4 +1,4 @@
-"""What taskctl's exit status says: constants, and where a task's own end is told, how."""
+"""What taskctl's exit status says: constants, and where a task's own end is told, how. Pure."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ TIMEOUT = 124
 TASKD = 125
 NOT_EXECUTABLE = 126
 NOT_THERE = 127
+
+
+class Mistake(Exception):
+    """What was typed makes no sense; click's errors say the same where click is there."""
 
 
 def of_tasks(tasks: list[Mapping[str, Any]]) -> int:

@@ -24,24 +24,38 @@ _HINTS = {
     "journal_full": "df shows which disk it is; nothing of yours is lost",
     "draining": "systemctl status taskd says when it is back",
 }
+#: So many mistakes are shown, of what may be one for each of ten thousand tasks.
+_SHOWN = 10
 
 
-def status_of(error: TaskdError) -> int:
+def status_of(error: Exception) -> int:
     """The exit status that says this."""
     if isinstance(error, (Unreachable, Draining, NotReady)):
         return exits.UNREACHABLE
-    return exits.USAGE if error.code in _USAGE else exits.FAILED
+    typed = isinstance(error, (exits.Mistake, UnicodeEncodeError)) or getattr(error, "code", "") in _USAGE
+    return exits.USAGE if typed else exits.FAILED
 
 
-def lines_of(error: TaskdError) -> Iterator[str]:
+def lines_of(error: Exception) -> Iterator[str]:
     """What to tell the person: each mistake, and what to type."""
-    yield f"taskctl: {visible(error.detail)}"
-    if not isinstance(error, RequestError):
-        return
+    match error:
+        case TaskdError():
+            yield f"taskctl: {visible(error.detail)}"
+        case UnicodeEncodeError():
+            yield f"taskctl: {error.object!a} is not UTF-8"
+        case _:
+            yield f"taskctl: {visible(str(error))}"
+    if isinstance(error, RequestError):
+        yield from _more_of(error)
+
+
+def _more_of(error: RequestError) -> Iterator[str]:
     errors = error.extra.get("errors", [])
     # One mistake without a place is the detail already.
     if len(errors) > 1 or any("path" in mistake for mistake in errors):
-        yield from map(_mistake, errors)
+        yield from map(_mistake, errors[:_SHOWN])
+        if len(errors) > _SHOWN:
+            yield f"  and {len(errors) - _SHOWN} more"
     if hint := _HINTS.get(error.code):
         yield f"  {hint}"
     if error.retry_after and not isinstance(error, (Draining, NotReady)):

@@ -6,28 +6,29 @@ out that the daemon has kept.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..client import Plain
 from ..errors import TaskdError, Unreachable
+from .sinks import Sink
 
-#: How a stream of the task's is called, and where it goes.
-STREAMS: Mapping[str, int] = {"stdout": 1, "stderr": 2}
+#: Ends with the first one that says so.
+Told = Callable[[str], object]
 
 
 class Follower(threading.Thread):
     """Writes one stream of one task until the task is over."""
 
-    def __init__(self, plain: Plain, task_id: int, stream: str, options: Mapping[str, Any] | None = None) -> None:
-        """`options` are those of the first request, such as tail."""
-        super().__init__(name=f"follow-{stream}", daemon=True)
+    def __init__(self, plain: Plain, task_id: int, options: Mapping[str, Any], sink: Sink, say: Told) -> None:
+        """`options` are those of the first request, its stream and such as tail; `say` tells what cannot be made up."""
+        super().__init__(name=f"follow-{options['stream']}", daemon=True)
         self._plain = plain
         self._path = f"/tasks/{task_id}"
-        self._stream = stream
-        self._options = dict(options or {})
+        self._options = dict(options)
+        self._sink = sink
+        self._say = say
         #: The attempt that the first request began with, and how much has been written since.
         self._first = 1
         self._written = 0
@@ -37,51 +38,58 @@ class Follower(threading.Thread):
     def run(self) -> None:
         """Write all that comes."""
         try:
-            self._first = max(1, self._attempt())
-            self._follow(0)
+            self._first = self._options.get("attempt") or max(1, self._latest())
+            self._follow()
+            self._sink.close()
         except (TaskdError, OSError) as error:
             self.error = error
 
-    def _attempt(self) -> int:
+    def _latest(self) -> int:
         return int(self._plain.ask(self._path)["attempt"])
 
-    def _follow(self, skip: int) -> None:
-        """Follow from the latest attempt on, leaving out `skip` bytes; again whenever the connection breaks."""
+    def _follow(self) -> None:
+        """Follow to the end, and go on where it was whenever the connection breaks."""
+        skip = 0
         while True:
-            query = {"stream": self._stream, "follow": True, **self._options}
             try:
-                with self._plain.stream(f"{self._path}/output", query) as parts:
+                with self._plain.stream(f"{self._path}/output", {**self._options, "follow": True}) as parts:
                     for part in parts:
                         self._write(part[skip:])
                         skip = max(0, skip - len(part))
                 return
             except Unreachable:
-                self._options.pop("tail", None)
-                skip = self._catch_up()
+                skip = self._go_on()
 
-    def _catch_up(self) -> int:
-        """Write the rest of attempts that are over; answer how much of the latest one is written already."""
-        skip, latest = self._written, self._attempt()
+    def _go_on(self) -> int:
+        """Write the rest of attempts that are over meanwhile; answer how much of the latest one is written already."""
+        if "tail" in self._options:
+            # How far that was is not known.
+            self._say("the connection broke, and some of what was printed meanwhile may be missing")
+            self._options["tail"] = 0
+            return 0
+        latest = self._options.get("attempt") or max(1, self._latest())
+        skip = self._written
         for number in range(self._first, latest):
-            kept = self._kept(number)
-            self._write(kept[skip:])
+            kept = kept_of(self._plain, self._path, {**self._options, "attempt": number})
+            self._sink.write(kept[skip:])
             skip = max(0, skip - len(kept))
-        self._first, self._written = max(1, latest), skip
+        self._first, self._written = latest, skip
         return skip
-
-    def _kept(self, number: int) -> bytes:
-        with self._plain.stream(f"{self._path}/output", {"stream": self._stream, "attempt": number}) as parts:
-            return b"".join(parts)
 
     def _write(self, data: bytes) -> None:
         self._written += len(data)
-        while data:
-            data = data[os.write(STREAMS[self._stream], data) :]
+        self._sink.write(data)
 
 
-def follow(plain: Plain, task_id: int, options: Mapping[str, Any] | None = None) -> None:
-    """Write what a task prints until it is over; raises what kept either stream from it."""
-    followers = [Follower(plain, task_id, stream, options) for stream in STREAMS]
+def kept_of(plain: Plain, path: str, options: Mapping[str, Any]) -> bytes:
+    """What there is of a task's output now."""
+    with plain.stream(f"{path}/output", options) as parts:
+        return b"".join(parts)
+
+
+def follow(plain: Plain, task_id: int, options: Mapping[str, Any], sinks: Mapping[str, Sink], say: Told) -> None:
+    """Write what a task prints to the sink of each stream until it is over; raises what kept one from it."""
+    followers = [Follower(plain, task_id, {**options, "stream": stream}, sink, say) for stream, sink in sinks.items()]
     for follower in followers:
         follower.start()
     for follower in followers:

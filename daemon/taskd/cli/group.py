@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import __version__
 from .session import Session
 from .table import BARE, COMMANDS, SECTIONS, module_of
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: How every command is called: with -h as well as --help.
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -48,6 +51,10 @@ def command(
 class Nearest(click.Group):
     """A group that, where it has no such command, says which is nearest."""
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        # Versions of click differ in what they do without a command, and how they end then.
+        super().__init__(*arguments, **{"no_args_is_help": False, "context_settings": SETTINGS, **settings})
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -80,11 +87,18 @@ class Commands(Nearest):
             with formatter.section(heading):
                 formatter.write_dl(list(section.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a command's name can become, without importing any; or the options before it."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 only while completing
+
+        found = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
 
 def make() -> click.Group:
     """Make the command `taskctl`."""
 
-    @click.group("taskctl", cls=Commands, invoke_without_command=True, context_settings=SETTINGS)
+    @click.group("taskctl", cls=Commands, invoke_without_command=True)
     @click.version_option(__version__, message="%(version)s", help="Print taskctl's version.")
     @click.pass_context
     def taskctl(context: click.Context) -> int | None:

@@ -7,7 +7,7 @@ is printed as the daemon has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -99,7 +99,7 @@ TASK = Kind(
     fields=(
         *("id", "state", "handler", "queue", "priority", "label", "batch", "payload", "submitted_by", "submitted_at"),
         *("not_before", "started_at", "finished_at", "attempt", "max_attempts", "expires", "unique", "depends_on"),
-        *("origin", "schedule", "cancelling", "result", "error", "exit_status", "signal", "output", "attempts"),
+        *("origin", "schedule", "cancelling", "result", "error", "exit_status", "signal", "output"),
     ),
     columns=(
         column("id", right=True),
@@ -114,11 +114,92 @@ TASK = Kind(
     plain=("id", "state", "handler", "queue", "label", "submitted_at", "finished_at", "error.reason"),
 )
 
+#: A task by itself, with what it printed.
+WHOLE_TASK = replace(TASK, fields=(*TASK.fields, "attempts"))
+#: What is left to say of a task: of one that is gone, or of many that are new.
+ID = Kind(key="id", fields=("id",), columns=(column("id"),), plain=("id",))
+STEERED = Kind(
+    key="count",
+    fields=("count", "refused"),
+    columns=(column("count", "DONE"), column("refused", "NOT DONE")),
+    plain=("count", "refused"),
+)
+
 
 def _in_words(row: Row, _: datetime) -> str:
     return ", ".join(f"{count} {state}" for state, count in row["counts"].items() if count) or "no tasks"
 
 
+def _waiting(row: Row, _: datetime) -> str:
+    seconds = row["oldest_waiting_seconds"]
+    return "" if seconds is None else times.duration(seconds)
+
+
+def _how_often(row: Row, _: datetime) -> str:
+    return visible(row["cron"]) if row["cron"] else f"every {times.duration(row['every'])}"
+
+
+def _next(row: Row, at: datetime) -> str:
+    if row["paused"]:
+        return "paused"
+    return times.relative(row["next"][0], at) if row["next"] else "never"
+
+
+def _bound(row: Row, _: datetime) -> str:
+    return "-" if row["timeout"] is None else times.duration(row["timeout"])
+
+
+def _about(row: Row, _: datetime) -> str:
+    remarks = ["the default"] * row["default"] + ["not for you"] * (not row["allowed"])
+    return visible("; ".join([*filter(None, [row["description"]]), *remarks]))
+
+
+_COUNTS = ("running", "queued", "scheduled", "blocked", "held")
+QUEUE = Kind(
+    key="name",
+    fields=("name", "state", "concurrency", "counts", "oldest_waiting_seconds"),
+    columns=(
+        column("name", gives_way=True),
+        column("state"),
+        column("concurrency", "PLACES", right=True),
+        *(column(f"counts.{state}", state.upper(), right=True) for state in _COUNTS),
+        Column("OLDEST", _waiting, ("oldest_waiting_seconds",), right=True),
+    ),
+    plain=("name", "state", "concurrency", *(f"counts.{state}" for state in _COUNTS), "oldest_waiting_seconds"),
+)
+SCHEDULE = Kind(
+    key="name",
+    fields=(
+        *("name", "cron", "every", "timezone", "handler", "payload", "jitter", "catch_up", "overlap", "paused"),
+        *("last", "next"),
+    ),
+    columns=(
+        column("name", gives_way=True),
+        Column("WHEN", _how_often, ("cron", "every")),
+        column("timezone", "ZONE"),
+        column("handler", gives_way=True),
+        column("last"),
+        Column("NEXT", _next, ("next", "paused")),
+    ),
+    plain=("name", "cron", "every", "timezone", "handler", "paused", "last", "next"),
+)
+HANDLER = Kind(
+    key="name",
+    fields=(
+        *("name", "kind", "description", "queue", "timeout", "retries", "on_interrupt", "fields", "schema", "limits"),
+        *("allowed", "default"),
+    ),
+    columns=(
+        column("name"),
+        column("kind"),
+        column("queue", gives_way=True),
+        Column("TIMEOUT", _bound, ("timeout",), right=True),
+        column("retries", right=True),
+        column("fields", gives_way=True),
+        Column("ABOUT", _about, ("description", "default", "allowed"), gives_way=True),
+    ),
+    plain=("name", "kind", "queue", "timeout", "retries", "allowed", "default", "description"),
+)
 HEALTH = Kind(
     key="status",
     fields=("status", "accepts", "counts", "socket"),
@@ -136,3 +217,4 @@ VERSION = Kind(
     columns=(column("taskctl"), column("taskd"), column("socket")),
     plain=("taskctl", "taskd", "socket"),
 )
+RELOADED = Kind(key="handlers", fields=("handlers",), columns=(column("handlers"),), plain=("handlers",))

@@ -23,9 +23,16 @@ class Printer:
         self._session = session
         self._output = output
         self._kind = kind
+        #: What each row is called by.
+        self.key = kind.key
         self.form = output.form or ("table" if session.terminal else "plain")
         for field in output.fields:
             _demand(field, kind)
+
+    @property
+    def tabular(self) -> bool:
+        """Whether what it prints has columns that fit one another."""
+        return self.form == "table" and not self._output.quiet
 
     @property
     def needs(self) -> tuple[str, ...] | None:
@@ -56,9 +63,11 @@ class Printer:
         """The lines of a table, its heading first."""
         from .grid import Grid  # noqa: PLC0415 what measures letters is only for tables
 
-        at = times.now()
         columns = self._columns()
-        cells = [[column.read(row, at) for column in columns] for row in rows]
+        # The moment is that after all have come, or what happened meanwhile would be in the future.
+        shown = list(rows)
+        at = times.now()
+        cells = [[column.read(row, at) for column in columns] for row in shown]
         return Grid(self._session, columns, self._output.whole).lines(cells)
 
     def _table(self, rows: Iterable[Row]) -> None:
@@ -75,11 +84,14 @@ class Printer:
             self._session.print(compact(self._chosen(row)))
 
     def _json(self, rows: Iterable[Row]) -> None:
-        before = "["
-        for row in rows:
-            self._session.print(before + spread(self._chosen(row)))
-            before = ","
-        self._session.print("]" if before == "," else "[]")
+        texts = (spread(self._chosen(row)).replace("\n", "\n  ") for row in rows)
+        self._session.print("[")
+        previous: str | None = None
+        for text in texts:
+            if previous is not None:
+                self._session.print(f"  {previous},")
+            previous = text
+        self._session.print("]" if previous is None else f"  {previous}\n]")
 
     def _chosen(self, row: Row) -> Row:
         return {field: dig(row, field) for field in self._output.fields} if self._output.fields else row

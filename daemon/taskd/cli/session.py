@@ -45,7 +45,7 @@ class Session:
         """The daemon, answering views: for what waits and listens."""
         from ..client import Client  # noqa: PLC0415 not for those who show JSON
 
-        return Client(self.path, patience=PATIENCE)
+        return Client(self.path, patience=PATIENCE, waits_for_first=False)
 
     @cached_property
     def terminal(self) -> bool:

@@ -62,7 +62,22 @@ def moment(text: str) -> str:
     return given.isoformat()
 
 
+def since(text: str) -> str:
+    """A time, or how long ago: as a time with its zone. Raises ValueError."""
+    from ..values import read_duration  # noqa: PLC0415 only where one is given
+
+    try:
+        return (now() - timedelta(seconds=read_duration(text))).isoformat()
+    except ValueError:
+        pass
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError('must be a time such as "2030-01-31T08:00Z", or how long ago, such as "10m"') from None
+    return (given if given.tzinfo else given.astimezone()).isoformat()
+
+
 def clock(text: str) -> str:
     """The time of day on this host, with the day where that is not today."""
     at = read(text).astimezone()
-    return at.strftime("%H:%M:%S" if at.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S")
+    return at.strftime("%H:%M:%S" if at.date() == now().astimezone().date() else "%Y-%m-%d %H:%M:%S")

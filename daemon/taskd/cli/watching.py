@@ -5,9 +5,10 @@ No polling: it listens to the daemon's events, over its restarts as well. Ends w
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -53,10 +54,10 @@ class Listener(threading.Thread):
         self.changed.set()
 
 
-def watch_tasks(
+def watch(
     session: Session, printer: Printer, rows: Callable[[], Sequence[Row]], filters: Mapping[str, Any]
-) -> None:
-    """Show the rows, and go on showing them."""
+) -> NoReturn:
+    """Show the rows, and go on showing them whenever there was an event that the filters let pass."""
     listener = Listener(session, filters)
     listener.start()
     if session.terminal and printer.form == "table":
@@ -65,11 +66,10 @@ def watch_tasks(
         _tell_changes(session, printer, rows, listener)
 
 
-def _redraw(session: Session, printer: Printer, rows: Callable[[], Sequence[Row]], listener: Listener) -> None:
+def _redraw(session: Session, printer: Printer, rows: Callable[[], Sequence[Row]], listener: Listener) -> NoReturn:
     shown = rows()
     while True:
-        height = _height()
-        lines = printer.table_of(shown[: height - 2])
+        lines = printer.table_of(shown[: shutil.get_terminal_size().lines - 2])
         session.print(HOME_AND_CLEAR + "\n".join(lines))
         session.flush()
         if listener.changed.wait(_OLD):
@@ -77,20 +77,18 @@ def _redraw(session: Session, printer: Printer, rows: Callable[[], Sequence[Row]
             shown = rows()
 
 
-def _tell_changes(session: Session, printer: Printer, rows: Callable[[], Sequence[Row]], listener: Listener) -> None:
+def _tell_changes(
+    session: Session, printer: Printer, rows: Callable[[], Sequence[Row]], listener: Listener
+) -> NoReturn:
     told: dict[Any, Row] = {}
     while True:
         shown = rows()
-        printer.rows(_new(shown, told))
+        # Those that are not as they were told, the oldest first.
+        printer.rows([row for row in shown if told.get(row[printer.key]) != row][::-1])
         session.flush()
-        told = {row["id"]: row for row in shown}
+        told = {row[printer.key]: row for row in shown}
         listener.changed.wait()
         _calm(listener)
-
-
-def _new(rows: Iterable[Row], told: Mapping[Any, Row]) -> list[Row]:
-    """Those that are not as they were told, the oldest first."""
-    return [row for row in rows if told.get(row["id"]) != row][::-1]
 
 
 def _calm(listener: Listener) -> None:
@@ -100,9 +98,3 @@ def _calm(listener: Listener) -> None:
     listener.changed.clear()
     listener.changed.wait(_PAUSE)
     listener.changed.clear()
-
-
-def _height() -> int:
-    import shutil  # noqa: PLC0415
-
-    return shutil.get_terminal_size().lines

@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .calls import Stream
+    from .calls import Stream, quoted
     from .many import Run
     from .plain import Plain
     from .views import Attempt, Batch, Event, Handler, Output, Queue, Schedule, Submitter, TaskError, TaskView
     from .whole import Client
 else:
-    _HOMES = {"Client": "whole", "Plain": "plain", "Run": "many", "Stream": "calls"}
+    _HOMES = {"Client": "whole", "Plain": "plain", "Run": "many", "Stream": "calls", "quoted": "calls"}
 
     def __getattr__(name: str) -> object:
         from importlib import import_module  # noqa: PLC0415
@@ -43,4 +43,5 @@ __all__ = [
     "Submitter",
     "TaskError",
     "TaskView",
+    "quoted",
 ]

@@ -11,7 +11,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -155,7 +154,7 @@ def creating(request: Request, key: str | None, accept: str = "application/json"
     if not (key.isascii() and key.isprintable()):
         raise ValueError("a key must be of printable ASCII characters")
     headers = {**request.headers, "Idempotency-Key": key, "Accept": accept}
-    return replace(request, headers=headers, repeatable=True)
+    return request._replace(headers=headers, repeatable=True)
 
 
 def target(path: str, options: Mapping[str, Any] | None) -> str:

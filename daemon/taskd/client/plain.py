@@ -5,15 +5,16 @@ Any thread calls it. Light to import: nothing here makes a class for what is ans
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .calls import Calls, Deadline, Stream, creating, named, target
+from .calls import Calls, Deadline, Stream, creating, target
 from .transport import Request, Transport
 from .wire import Response
 
 Options = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 
 class Plain(Calls):
@@ -21,8 +22,7 @@ class Plain(Calls):
 
     def __init__(self, socket: str, *, timeout: float = 60.0, patience: float = 10.0) -> None:
         """As a Client's; but where nobody has answered yet, that is said at once."""
-        super().__init__(Transport(socket, timeout, patience))
-        self._transport.waits_for_first = False
+        super().__init__(Transport(socket, timeout, patience, waits_for_first=False))
 
     def ask(self, path: str, options: Options | None = None, wait: float = 0.0) -> Any:
         """GET; `wait` is what it is meant to take."""
@@ -50,14 +50,18 @@ class Plain(Calls):
         """DELETE, at most once."""
         return self._delete(path, options)
 
-    def wait(self, task_id: int, timeout: float | None = None) -> Mapping[str, Any]:
+    def wait(self, task_id: int, timeout: float | None = None) -> Answer:
         """The task when it is finished, or as it is after `timeout` seconds; over restarts of the daemon as well."""
+        return self.until(f"/tasks/{task_id}", lambda task: task["finished_at"] is not None, timeout)
 
-        def ask(seconds: float) -> Mapping[str, Any]:
-            task: Mapping[str, Any] = self._get(f"/tasks/{task_id}", {"wait": seconds}, seconds)
-            return task
+    def until(self, path: str, done: Callable[[Answer], bool], timeout: float | None = None) -> Answer:
+        """GET what can be waited for until it is `done`, or the time is over."""
 
-        return self._until(ask, lambda task: task["finished_at"] is not None, Deadline(timeout))
+        def ask(seconds: float) -> Answer:
+            answer: Answer = self._get(path, {"wait": seconds}, seconds)
+            return answer
+
+        return self._until(ask, done, Deadline(timeout))
 
     def stream(self, path: str, options: Options | None = None, accept: str = "*/*") -> Stream[bytes]:
         """GET what comes for as long as it comes, part by part; raises Unreachable where it is cut off."""
@@ -82,8 +86,3 @@ class Plain(Calls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def path_of(path: str, name: str) -> str:
-    """A path that ends in a name."""
-    return named(path, name)

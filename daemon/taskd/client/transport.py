@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import Draining, NoAnswer, NotReady, RequestError, Unreachable
 from .pool import Pool
@@ -28,14 +28,13 @@ T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked."""
+class Request(NamedTuple):
+    """What is asked; no dataclass, as importing that takes longer than to ask."""
 
     method: str
     target: str
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     #: Whether asking twice comes to the same as asking once.
     repeatable: bool = False
     #: Whether to try again at all; who asks whether the daemon is well wants to know how it is now.
@@ -54,13 +53,12 @@ class Request:
 class Transport:
     """The way to one daemon."""
 
-    def __init__(self, path: str, timeout: float, patience: float) -> None:
+    def __init__(self, path: str, timeout: float, patience: float, waits_for_first: bool = True) -> None:
+        """`waits_for_first` is whether to be patient also with a daemon that has not been there at all."""
         self.timeout = timeout
         self.patience = patience
         self.pool = Pool(path)
-        #: Whether to wait also for a daemon that has not been there at all; a person wants to be told.
-        self.waits_for_first = True
-        self._met = False
+        self._waits = waits_for_first
 
     def json(self, request: Request) -> Any:
         """Ask; answer the JSON. Raises a RequestError of the daemon, Unreachable, NoAnswer."""
@@ -96,7 +94,7 @@ class Transport:
             try:
                 return attempt()
             except (Broken, ConnectionError) as error:
-                may = (self._met or self.waits_for_first) and _harmless(request, error)
+                may = self._waits and _harmless(request, error)
                 retries.after(unreachable(self.pool.path, error), may)
             except TimeoutError as error:
                 raise NoAnswer(f"taskd on {self.pool.path} did not answer {request.method} {request.target}") from error
@@ -109,7 +107,8 @@ class Transport:
 
     def _once(self, request: Request) -> Response:
         connection = self.pool.take(self.timeout)
-        self._met = True
+        # It has been there, and so will come back.
+        self._waits = True
         response = self._respond(connection, request)
         if response.status < HTTPStatus.BAD_REQUEST:
             return response

@@ -19,14 +19,21 @@ class Client(ManyCalls, ServiceCalls):
     """A client of one daemon; close it, or leave it as a context manager."""
 
     def __init__(
-        self, socket: str | os.PathLike[str] | None = None, *, timeout: float = 60.0, patience: float = 10.0
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float = 60.0,
+        patience: float = 10.0,
+        waits_for_first: bool = True,
     ) -> None:
         """Without `socket` it is $TASKD_SOCKET, the system's daemon, or the user's own.
 
         `timeout` bounds the seconds in which the daemon must answer, besides those that a call is meant to wait;
-        `patience` those for which a failed request is repeated while the daemon restarts.
+        `patience` those for which a failed request is repeated while the daemon restarts, or, unless
+        `waits_for_first`, only once it has been there.
         """
-        super().__init__(Transport(os.fspath(socket or client_socket(os.environ)), timeout, patience))
+        path = os.fspath(socket or client_socket(os.environ))
+        super().__init__(Transport(path, timeout, patience, waits_for_first))
 
     @property
     def socket(self) -> str:

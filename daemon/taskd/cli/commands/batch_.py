@@ -74,7 +74,9 @@ def command(session: Session, /, ids: list[int], limit: int, output: Output) -> 
 
 def _demand(session: Session, batch: int) -> None:
     """Raise BatchNotFound; a list of one is light, the batch would come with all of its tasks."""
-    if not any(row["id"] == batch for row in session.plain.ask("/batches", {"cursor": batch + 1, "limit": 1})["batches"]):
+    if not any(
+        row["id"] == batch for row in session.plain.ask("/batches", {"cursor": batch + 1, "limit": 1})["batches"]
+    ):
         session.plain.ask(f"/batches/{batch}")
 
 

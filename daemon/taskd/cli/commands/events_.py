@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import click
 
 from .. import times
-from ..choosing import filter_option, seconds
+from ..choosing import filter_by
 from ..group import command as new_command
 from ..kinds import Column, Kind, Row, column
 from ..output import Output, output_options
@@ -36,13 +35,12 @@ EVENT = Kind(
 )
 #: What events can be filtered by.
 _FILTERS = ("state", "handler", "queue", "batch", "schedule", "task", "user", "label")
-_SINCE = click.Option(["--since"])
 
 
 @new_command("events")
-@filter_option(_FILTERS)
+@filter_by(_FILTERS)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--since", metavar="N|AGO", help="What came after the event with this number, or since 10m ago.")
+@click.option("--since", metavar="N|WHEN", help="What came after event N, or since then: 10m, a time.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="The last N; by default 50, with -f 10.")
 @output_options
 @click.pass_obj
@@ -65,20 +63,30 @@ def command(
       taskctl events --since 10m -o ndjson
     """
     printer = output.printer(session, EVENT)
-    number = int(since) if since and since.isascii() and since.isdecimal() else None
-    ago = None if number is not None else seconds(click.get_current_context(), _SINCE, since)
+    number, begin = _read(since)
     most = lines if lines is not None or since is not None else 10 if follow else 50
     if follow:
-        _follow(session, printer, number, ago, most, filters)
+        _follow(session, printer, number, begin, most, filters)
     else:
-        printer.rows(_last(_until_now(session, number, ago, filters), most))
+        printer.rows(_last(_until_now(session, number, begin, filters), most))
 
 
-def _until_now(session: Session, number: int | None, ago: float | None, filters: dict[str, str]) -> Iterator[Row]:
-    begin = None if ago is None else times.now() - timedelta(seconds=ago)
+def _read(since: str | None) -> tuple[int | None, str | None]:
+    """--since as the number of an event, or as a time."""
+    if since is None:
+        return None, None
+    if since.isascii() and since.isdecimal():
+        return int(since), None
+    try:
+        return None, times.since(since)
+    except ValueError as error:
+        raise click.UsageError(f'--since: "{since}" {error}; or the number of an event') from error
+
+
+def _until_now(session: Session, number: int | None, begin: str | None, filters: dict[str, str]) -> Iterator[Row]:
     with session.client.events(number, follow=False, **filters) as events:
         for event in events:
-            if begin is None or times.read(event.raw["at"]) >= begin:
+            if begin is None or times.read(event.raw["at"]) >= times.read(begin):
                 yield event.raw
 
 
@@ -87,13 +95,13 @@ def _last(rows: Iterable[Row], most: int | None) -> Iterable[Row]:
 
 
 def _follow(
-    session: Session, printer: Printer, number: int | None, ago: float | None, most: int | None, filters: dict[str, Any]
+    session: Session, printer: Printer, number: int | None, begin: str | None, most: int | None, filters: dict[str, Any]
 ) -> None:
     # Listened first and read then: what comes in between comes twice, and is left out the second time.
-    with session.client.events(number if most is None and ago is None else None, **filters) as events:
+    with session.client.events(number if most is None and begin is None else None, **filters) as events:
         lines = _Lines(session, printer)
         if number is None or most is not None:
-            lines.print(list(_last(_until_now(session, number, ago, filters), most)))
+            lines.print(list(_last(_until_now(session, number, begin, filters), most)))
         for event in events:
             if event.seq > lines.last:
                 lines.print([event.raw])
@@ -113,7 +121,7 @@ class _Lines:
         """Print some more of them."""
         if rows:
             self.last = rows[-1]["seq"]
-        if self._printer.form == "table" and self._printer.tabular:
+        if self._printer.tabular:
             self._table(rows)
         else:
             self._printer.rows(rows)

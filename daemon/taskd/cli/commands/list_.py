@@ -43,10 +43,9 @@ def command(session: Session, /, filters: dict[str, str], limit: int, every: boo
         return islice(session.plain.pages("/tasks", "tasks", {**query, **page}), most and most + 1)
 
     if watch:
-        from ..watching import watch_tasks  # noqa: PLC0415 only for those who watch
+        from ..watching import watch as look_on  # noqa: PLC0415 only for those who watch
 
-        watch_tasks(session, printer, lambda: list(islice(rows(), most)), filters)
-        return
+        look_on(session, printer, lambda: list(islice(rows(), most)), filters)
     more = _Cut(rows(), most)
     printer.rows(more)
     if more.cut and session.talks_to_terminal:

@@ -7,15 +7,14 @@ from typing import Any
 
 import click
 
-from ..completing import handlers
 from ..group import command as new_command
-from ..handing import each_option, options_of, pair
+from ..handing import EACH_OPTIONS, handler_argument, options_of, pair, task_options
 from ..output import Output, output_options
 from ..session import Session
 
 
 @new_command("map")
-@click.argument("handler", shell_complete=handlers)
+@handler_argument
 @click.argument("values", nargs=-1, metavar="[VALUE]... | -")
 @click.option("--arg", "field", metavar="FIELD", help="The payload's field that has the value; FIELD:= takes JSON.")
 @click.option("--with", "words", multiple=True, metavar="KEY=VALUE", help="A field that each payload has. Again: more.")
@@ -23,8 +22,7 @@ from ..session import Session
 @click.option("--max-parallel", type=click.IntRange(min=1), metavar="N", help="So many at a time.")
 @click.option("--fail-fast", is_flag=True, help="When one has failed, start no more.")
 @click.option("--ndjson", is_flag=True, help="Print each task as JSON as it ends: -o ndjson.")
-@each_option
-@click.option("--key", metavar="TEXT", help="With the same key the same values are taken once only.")
+@task_options(EACH_OPTIONS)
 @output_options
 @click.pass_obj
 def command(
@@ -38,7 +36,6 @@ def command(
     max_parallel: int | None,
     fail_fast: bool,
     ndjson: bool,
-    key: str | None,
     output: Output,
     **given: Any,
 ) -> int:
@@ -59,6 +56,7 @@ def command(
 
     payloads = _payloads(values_of(values, zero), field, words)
     options = {"handler": handler, **options_of(given)}
+    key = options.pop("key", None)
     if depends := options.pop("depends_on", None):
         options["depends_on"] = [_id(word) for word in depends.split(",")]
     batch = {"max_parallel": max_parallel, "fail_fast": fail_fast or None}

@@ -9,13 +9,12 @@ import click
 from .. import exits
 from ..ending import end_of
 from ..group import command as new_command
-from ..handing import options_of, payload_of, task_options
+from ..handing import RUN_OPTIONS, create, task_arguments
 from ..session import Session
 
 
 @new_command("run")
-@task_options
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of one's own.")
+@task_arguments(RUN_OPTIONS)
 @click.pass_obj
 def command(
     session: Session, /, handler: str, words: tuple[str, ...], file: str | None, quiet: bool, **given: Any
@@ -28,11 +27,8 @@ def command(
     \b
       taskctl run sha256 path=/etc/hosts
     """
-    payload = payload_of(words, file)
     session.refused = exits.TASKD
-    options = {"handler": handler, **options_of(given)}
-    key = options.pop("key", None)
-    task = session.plain.create("/task", options, payload, key=key)
+    task = create(session, handler, words, file, given)
     if session.talks_to_terminal and not quiet:
         session.say(f"task {task['id']}")
     return exits.of_run(end_of(session, task["id"], follow=True, quiet=quiet))

@@ -7,7 +7,7 @@ import click
 from ..choosing import ids_argument
 from ..details import Details
 from ..group import command as new_command
-from ..kinds import TASK
+from ..kinds import WHOLE_TASK
 from ..output import Output, output_options
 from ..session import Session
 
@@ -25,7 +25,7 @@ def command(session: Session, /, ids: list[int], output: Output) -> None:
       taskctl show 42
       taskctl show 42 -o json --fields payload,result
     """
-    printer = output.printer(session, TASK)
+    printer = output.printer(session, WHOLE_TASK)
     tasks = (session.plain.ask(f"/tasks/{task_id}") for task_id in ids)
     if output.quiet or printer.form in ("json", "ndjson"):
         printer.one(next(tasks)) if len(ids) == 1 else printer.rows(tasks)

@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Mapping
@@ -54,16 +55,19 @@ class Taskctl:
         """What it prints, without the last end of line."""
         return self(*arguments, stdin=stdin, status=status).stdout.removesuffix("\n")
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdin: str = "") -> subprocess.Popen[str]:
         """Start it with pipes."""
-        return subprocess.Popen(
-            [*self._program, *arguments],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with tempfile.TemporaryFile("w+") as given:
+            given.write(stdin)
+            given.seek(0)
+            return subprocess.Popen(
+                [*self._program, *arguments],
+                env=self._environment,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
 
     def terminal(self, *arguments: str, columns: int = 100, lines: int = 30, **variables: str) -> Terminal:
         """Start it on a terminal; leave that as a context manager."""

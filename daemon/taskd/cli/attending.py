@@ -48,6 +48,8 @@ class Attendance:
         self._sender: Sender | None = None
         #: Batches that have not been looked at.
         self._new: list[int] = []
+        #: Of a table.
+        self._rows: list[Row] = []
         self._full = False
         self._asked = False
 
@@ -122,22 +124,32 @@ class Attendance:
     def _show(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
-        failed = [row for row in rows if row["state"] != "succeeded"] if not self._prints or self._bar.shown else []
-        if self._prints or failed:
-            self._bar.clear()
         if self._prints:
-            self._printer.rows(rows)
-            self._session.flush()
-        for row in failed if not (self._prints and self._session.terminal) else ():
-            self._session.say(self._failure(row))
+            self._print(rows)
+        for row in rows if not self._prints or (self._bar.shown and not self._session.terminal) else ():
+            # Those that were cancelled come as no surprise.
+            if row["state"] == "failed":
+                self._bar.clear()
+                self._session.say(self._failure(row))
+
+    def _print(self, rows: Sequence[Row]) -> None:
+        if self._printer.tabular:
+            # The widths of a table take all of its rows.
+            self._rows += rows
+            return
+        self._bar.clear()
+        self._printer.rows(rows)
+        self._session.flush()
 
     def _failure(self, row: Row) -> str:
         value = visible(plain(dig(row, self._what)))
-        return f"{sentence(row)}: {value if len(value) <= _SHORT else value[: _SHORT - 1] + '…'}"
+        return f"{value if len(value) <= _SHORT else value[: _SHORT - 1] + '…'}: {sentence(row)}"
 
     def _close(self) -> int:
         tally = self._fan.tally
         self._bar.clear()
+        if self._printer.tabular and self._prints:
+            self._printer.rows(self._rows)
         left = self._sender.left if self._sender else 0
         if self._session.talks_to_terminal or not tally.succeeded:
             took = times.duration(self._bar.elapsed)
@@ -174,7 +186,7 @@ class Attendance:
 
 def _ask(question: str) -> str:
     # Standard input may be what the values came from.
-    with open("/dev/tty", "r+b", buffering=0) as terminal:  # noqa: PTH123 it is no file
+    with open("/dev/tty", "r+b", buffering=0) as terminal:
         terminal.write(question.encode())
         answer = b""
         while not answer.endswith(b"\n"):
@@ -187,4 +199,4 @@ def _ask(question: str) -> str:
 def _named(batches: Sequence[int]) -> str:
     if not batches:
         return "nothing"
-    return f"batch {batches[0]}" if len(batches) == 1 else f"batches {batches[0]}–{batches[-1]}"
+    return f"batch {batches[0]}" if len(batches) == 1 else f"batches {batches[0]} to {batches[-1]}"

@@ -76,7 +76,8 @@ class Sender:
             return batch
 
     def _portion(self) -> list[Item]:
-        room, portion = _BYTES, []
+        room = _BYTES
+        portion: list[Item] = []
         for item in self._items[self.sent : self.sent + self._most]:
             room -= len(json.dumps(item))
             if room < 0 and portion:

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 
 import click
 
-from ..errors import Unreachable
 from .overview import Overview, Screen, look
 from .session import Session
 
@@ -28,6 +27,9 @@ _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 #: Seconds between two looks at the least, and after which times are drawn anew.
 _PAUSE, _OLD = 0.25, 1.0
+
+#: Lines for what does not run, and how many tasks that run are shown even so.
+_OTHERS, _LEAST = 18, 3
 
 _EVENT, _KEY, _BROKEN = "event", "key", "broken"
 
@@ -39,7 +41,7 @@ def live(session: Session) -> None:
             "a live screen needs a terminal; taskctl status prints it once, taskctl events -f goes on"
         )
     told: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
-    overview = _look(session)
+    overview: Overview | None = _look(session)
     _hear(session, told)
     with _screen(session):
         _listen_to_keys(told)
@@ -49,7 +51,7 @@ def live(session: Session) -> None:
 
 
 def _look(session: Session) -> Overview:
-    return look(session, shutil.get_terminal_size().lines)
+    return look(session, max(_LEAST, shutil.get_terminal_size().lines - _OTHERS))
 
 
 def _next(session: Session, overview: Overview, told: queue.SimpleQueue[tuple[str, object]]) -> Overview | None:
@@ -75,7 +77,8 @@ def _draw(session: Session, overview: Overview) -> None:
     size = shutil.get_terminal_size()
     lines = list(Screen(session).lines(overview))[: size.lines - 1]
     ended = "".join(f"{line}{_END_OF_LINE}\n" for line in lines)
-    session.print(f"{_HOME}{ended}{_CLEAR_BELOW}q ends this".rstrip("\n"))
+    # Without an end of line, which on the last one would have all of it move up.
+    sys.stdout.write(f"{_HOME}{ended}{_CLEAR_BELOW}q ends this")
     session.flush()
 
 

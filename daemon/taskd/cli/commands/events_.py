@@ -83,7 +83,7 @@ def _read(since: str | None) -> tuple[int | None, str | None]:
         raise click.UsageError(f'--since: "{since}" {error}; or the number of an event') from error
 
 
-def _until_now(session: Session, number: int | None, begin: str | None, filters: dict[str, str]) -> Iterator[Row]:
+def _until_now(session: Session, number: int | None, begin: str | None, filters: dict[str, Any]) -> Iterator[Row]:
     with session.client.events(number, follow=False, **filters) as events:
         for event in events:
             if begin is None or times.read(event.raw["at"]) >= times.read(begin):

@@ -250,7 +250,9 @@ def test_a_person_sees_a_bar_and_failures(daemon: Taskd, tmp_path: Path) -> None
     """There is a bar with figures while it goes on, and in the end what came of it and what failed."""
     open_gate = pipe_gate(tmp_path / "gate")
     gate = str(tmp_path / "gate")
-    with Tmux(tmp_path, daemon.socket, "map", "wait", "--arg", "gate", "/dev/null", "/nowhere", gate, "/dev/null") as tmux:
+    with Tmux(
+        tmp_path, daemon.socket, "map", "wait", "--arg", "gate", "/dev/null", "/nowhere", gate, "/dev/null"
+    ) as tmux:
         seen = tmux.until(r"^batch 1  ━+─+  2/4  1 failed  1 running")
         open_gate()
         seen = tmux.until(r"\[ended 1\]")
@@ -261,7 +263,12 @@ def test_a_person_sees_a_bar_and_failures(daemon: Taskd, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("columns", "line"),
-    [(60, r"^batch 1  ─+  0/8  \d running$"), (30, r"^batch 1  0/8  \d running$"), (22, r"^─+  0/8  \d running$"), (10, r"^0/8$")],
+    [
+        (60, r"^batch 1  ─+  0/8  \d running$"),
+        (30, r"^batch 1  0/8  \d running$"),
+        (22, r"^─+  0/8  \d running$"),
+        (10, r"^0/8$"),
+    ],
 )
 def test_a_narrow_terminal_has_less_of_it(daemon: Taskd, tmp_path: Path, columns: int, line: str) -> None:
     """What there is no room for is left out: it is always one line."""

@@ -27,10 +27,7 @@ def run(arguments: list[str]) -> int:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     session = Session()
     try:
-        if "_TASKCTL_COMPLETE" in os.environ:
-            return _complete(arguments)
-        status = _quickly(arguments, session) if arguments[:1] == ["add"] else None
-        status = _by_click(arguments, session) if status is None else status
+        status = _status(arguments, session)
         session.flush()
     except KeyboardInterrupt:
         session.say("")
@@ -41,6 +38,13 @@ def run(arguments: list[str]) -> int:
     except (TaskdError, exits.Mistake, OSError, UnicodeEncodeError) as error:
         return _failed(session, error)
     return status
+
+
+def _status(arguments: list[str], session: Session) -> int:
+    if "_TASKCTL_COMPLETE" in os.environ:
+        return _complete(arguments)
+    status = _quickly(arguments, session) if arguments[:1] == ["add"] else None
+    return _by_click(arguments, session) if status is None else status
 
 
 def _quickly(arguments: list[str], session: Session) -> int | None:

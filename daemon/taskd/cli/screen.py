@@ -22,8 +22,8 @@ import click
 from .overview import Overview, Screen, look
 from .session import Session
 
-#: An alternate screen without a cursor, and back.
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+#: An alternate screen without a cursor, where long lines are cut, and back.
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 #: Seconds between two looks at the least, and after which times are drawn anew.
 _PAUSE, _OLD = 0.25, 1.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from helpers import eventually
-from process import PATIENCE, Taskd, pipe_gate
+from process import PATIENCE, Taskd, command, pipe_gate
 from taskctl import Taskctl, Terminal
 
 CONFIG = """
@@ -38,6 +39,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taskd]:
     with Taskd(tmp_path_factory.mktemp("steer"), CONFIG) as daemon:
         daemon.post("/queues/still/pause")
         yield daemon
+        # At its end it must not wait for somebody to read what it has told.
+        daemon.manager.listen(0.1)
 
 
 @pytest.fixture
@@ -181,6 +184,16 @@ def test_reloads(tmp_path: Path) -> None:
         assert 'did you mean "command"' in ran.stderr
         assert "queues.default.concurrency" in ran.stderr
         assert ran.stderr.endswith("the old configuration stays\n")
+
+
+def test_says_how_the_journal_is_copied(taskctl: Taskctl, daemon: Taskd, tmp_path: Path) -> None:
+    """What `backup` tells to type copies the journal."""
+    target = tmp_path / "a copy.db"
+    told = re.search(r"type: (taskd --backup .*)", taskctl("backup", str(target), status=1).stderr)
+    assert told
+    _, *arguments = shlex.split(told[1])
+    assert "a sound copy" in command(*arguments, "--config", str(daemon.config_file)).stdout
+    assert target.exists()
 
 
 # What is printed

@@ -32,16 +32,20 @@ class Taskctl:
     """Calls taskctl for one daemon."""
 
     def __init__(self, socket: Path | str, **variables: str) -> None:
-        self._environment = {**environment(), "TASKD_SOCKET": str(socket), **variables}
-        self._program = [sys.executable, "-m", "taskd.cli"]
+        self.environment = {**environment(), "TASKD_SOCKET": str(socket), **variables}
+
+    @staticmethod
+    def command(*arguments: str | bytes) -> list[str | bytes]:
+        """How it is called."""
+        return [sys.executable, "-m", "taskd.cli", *arguments]
 
     def __call__(
         self, *arguments: str | bytes, stdin: str = "", status: int | None = 0, ordinary: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run it to its end through pipes; it must end with `status`, None being any."""
         ran = subprocess.run(
-            [*(AS_NOBODY if ordinary else ()), *self._program, *arguments],
-            env=self._environment,
+            [*(AS_NOBODY if ordinary else ()), *self.command(*arguments)],
+            env=self.environment,
             input=stdin,
             capture_output=True,
             encoding="utf-8",
@@ -61,8 +65,8 @@ class Taskctl:
             given.write(stdin)
             given.seek(0)
             return subprocess.Popen(
-                [*self._program, *arguments],
-                env=self._environment,
+                self.command(*arguments),
+                env=self.environment,
                 stdin=given,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -72,7 +76,7 @@ class Taskctl:
     def terminal(self, *arguments: str, columns: int = 100, lines: int = 30, **variables: str) -> Terminal:
         """Start it on a terminal; leave that as a context manager."""
         variables = {"TERM": "xterm-256color", **variables}
-        return Terminal([*self._program, *arguments], {**self._environment, **variables}, (lines, columns))
+        return Terminal(self.command(*arguments), {**self.environment, **variables}, (lines, columns))
 
     def seen(self, *arguments: str, status: int | None = 0, columns: int = 100, **variables: str) -> str:
         """What a person sees of it in the end, without colours."""
@@ -84,7 +88,7 @@ class Taskctl:
 class Terminal:
     """A program on a terminal of its own."""
 
-    def __init__(self, command: list[str], variables: Mapping[str, str], size: tuple[int, int]) -> None:
+    def __init__(self, command: list[str | bytes], variables: Mapping[str, str], size: tuple[int, int]) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         # A session of its own, whose terminal this is, so that Ctrl-C is a signal.
@@ -103,6 +107,14 @@ class Terminal:
     def type(self, keys: str) -> None:
         """Press keys; "\\x03" is Ctrl-C."""
         os.write(self._master, keys.encode())
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C until it ends: one that comes right before it begins to read is heard only with the next."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.type("\x03")
+            self.read(0.5)
+        return self.end()
 
     def read(self, seconds: float = 0.0) -> bool:
         """Take in what comes within this time; whether something did."""

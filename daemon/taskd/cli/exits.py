@@ -40,7 +40,7 @@ def of_run(task: Mapping[str, Any]) -> int:
     if reason == "timeout":
         return TIMEOUT
     if reason == "not_started":
-        return NOT_THERE if "No such file" in (task["error"]["message"] or "") else NOT_EXECUTABLE
+        return NOT_THERE if " was not found" in (task["error"]["message"] or "") else NOT_EXECUTABLE
     if task["signal"]:
         return 128 + int(task["signal"])
     # What ended badly with status 0, as a result that is no JSON, must not look well.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import times
-from .following import follow, kept_of
+from .following import follow
 from .session import Session
 from .sinks import STREAMS, Screen, Sink
 
@@ -51,7 +51,9 @@ class Logs:
 
     def _show(self, options: Mapping[str, Any]) -> None:
         for stream, sink in self._sinks.items():
-            sink.write(kept_of(self._session.plain, f"/tasks/{self._task_id}", {**options, "stream": stream}))
+            with self._session.plain.output(self._task_id, {**options, "stream": stream}) as parts:
+                for part in parts:
+                    sink.write(part)
 
     def _close(self) -> None:
         for sink in self._sinks.values():

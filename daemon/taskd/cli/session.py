@@ -5,6 +5,7 @@ Made once by `__main__`, and handed to the commands as click's `obj`. Standard o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from functools import cached_property
@@ -72,6 +73,8 @@ class Session:
 
     def say(self, text: str) -> None:
         """Talk, as a line of its own; after all that was printed before."""
-        sys.stdout.flush()
+        # If that cannot be, it is told by who flushes in the end.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -16,7 +16,7 @@ STREAMS = {"stdout": 1, "stderr": 2}
 
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 #: What the next part may make a colour or the end of a line of.
-_BEGUN = re.compile(r"(\x1b(\[[0-9;]{0,20})?|\r)$")
+_BEGUN = re.compile(r"(\x1b(\[[0-9;]{0,20})?|\r)\Z")
 
 
 class Sink:

@@ -38,6 +38,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "The daemon": {
         "reload": "Have taskd read its configuration again",
+        "backup": "Say how the journal is copied",
         "health": "Say whether taskd is well",
         "version": "Print the versions of taskctl and taskd",
         "completion": "Print what completes commands in a shell",

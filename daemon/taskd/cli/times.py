@@ -25,9 +25,10 @@ def relative(text: str, at: datetime) -> str:
 
 def duration(seconds: float) -> str:
     """Two figures of it at most."""
-    if seconds < 1:
+    # As they are rounded: 999.6 ms are a second.
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     for place, (size, unit) in enumerate(_UNITS):

@@ -9,12 +9,29 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .calls import Calls, Deadline, Stream, creating, target
+from .calls import EARLY, Calls, Deadline, Stream, creating, target
 from .transport import Request, Transport
 from .wire import Response
 
 Options = Mapping[str, Any]
 Answer = Mapping[str, Any]
+
+
+class Output(Stream[bytes]):
+    """The bytes that a task prints, as they come."""
+
+    def __init__(self, response: Response, transport: Transport) -> None:
+        super().__init__(_parts(response, transport), response.close)
+        #: The attempt that it begins with.
+        self.attempt = int(response.headers.get("taskd-attempt", 1))
+        #: Whether the beginning was not kept.
+        self.truncated = "taskd-truncated" in response.headers
+
+
+def _parts(response: Response, transport: Transport) -> Iterator[bytes]:
+    with transport.reading(response):
+        while part := response.body.read1():
+            yield part
 
 
 class Plain(Calls):
@@ -63,17 +80,19 @@ class Plain(Calls):
 
         return self._until(ask, done, Deadline(timeout))
 
-    def stream(self, path: str, options: Options | None = None, accept: str = "*/*") -> Stream[bytes]:
-        """GET what comes for as long as it comes, part by part; raises Unreachable where it is cut off."""
+    def output(self, task_id: int, options: Options) -> Output:
+        """What a task prints, with the options of GET /tasks/ID/output; raises Unreachable where it is cut off."""
+        return Output(self.stream(f"/tasks/{task_id}/output", options), self._transport)
+
+    def stream(self, path: str, options: Options | None = None, accept: str = "*/*") -> Response:
+        """GET what comes for as long as it comes; the response is closed by who asks."""
         headers = {"Accept": accept}
         request = Request("GET", target(path, options), headers=headers, repeatable=True, longer=float("inf"))
-        response = self._transport.open(request)
-        return Stream(self._parts(response), response.close)
+        return self._transport.open(request)
 
-    def _parts(self, response: Response) -> Iterator[bytes]:
-        with self._transport.reading(response):
-            while part := response.body.read1():
-                yield part
+    def rest(self) -> None:
+        """Wait a moment, before asking one again that stops."""
+        self._transport.pool.pause(EARLY)
 
     def close(self) -> None:
         """Close every connection; twice changes nothing."""

@@ -25,8 +25,9 @@ from taskd.cli.table import COMMANDS, module_of
 ASK = {
     "bash": "source <(taskctl completion bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
     '_taskctl; printf "%s\\n" "${{COMPREPLY[@]}}"',
-    "zsh": 'compdef() {{ }}; _files() {{ }}; _describe() {{ print -l -- "${{described[@]%%:*}}" }}; source <(taskctl completion zsh)\n'
-    "words=({words}); CURRENT=$#words; _taskctl",
+    # The shell's own functions are there only while somebody types.
+    "zsh": 'compdef() {{ }}; _files() {{ }}; _describe() {{ print -l -- "${{described[@]%%:*}}" }}\n'
+    "source <(taskctl completion zsh); words=({words}); CURRENT=$#words; _taskctl",
     "fish": "functions -q __fish_complete_path; or function __fish_complete_path; end\n"
     "taskctl completion fish | source; complete --do-complete {line}",
 }

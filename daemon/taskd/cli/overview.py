@@ -5,6 +5,7 @@ The main thread's. As JSON it is one object; for people, also through a pipe, it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from .text import visible
 #: How many of each list are shown at the most, where nothing else is said.
 _MOST = 10
 _FAILURES = 5
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STATES = ("running", "queued", "scheduled", "blocked", "held")
 
 
@@ -66,8 +68,8 @@ def _refuses(session: Session) -> str | None:
 
 def _last_line(session: Session, task_id: int) -> str | None:
     try:
-        with session.plain.stream(f"/tasks/{task_id}/output", {"tail": 1}) as parts:
-            printed = b"".join(parts).decode("utf-8", "replace")
+        with session.plain.output(task_id, {"tail": 1}) as parts:
+            printed = _COLOUR.sub("", b"".join(parts).decode("utf-8", "replace"))
     except TaskdError:
         # It may be over and forgotten by now.
         return None

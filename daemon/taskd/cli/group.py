@@ -38,11 +38,9 @@ class Command(click.Command):
         self.params.append(socket_option())
 
 
-def command(
-    name: str, epilog: str | None = None, settings: dict[str, Any] | None = None
-) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make the click command of a module from its function, whose docstring is the help; see `click.command`."""
-    return click.command(name, cls=Command, epilog=epilog, context_settings={**SETTINGS, **(settings or {})})
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make the click command of a module from its function, whose docstring is the help; `settings` are its context's."""
+    return click.command(name, cls=Command, context_settings={**SETTINGS, **settings})
 
 
 class Nearest(click.Group):

@@ -185,6 +185,19 @@ def test_runs_over_a_restart(tmp_path: Path, end: object) -> None:
         assert (out, err, running.returncode) == ("after\n", "cried\n", 0)
 
 
+def test_watches_over_a_restart(tmp_path: Path) -> None:
+    """Who looks on sees what the daemon does after it has come back."""
+    with Taskd(tmp_path, CONFIG) as daemon:
+        taskctl = Taskctl(daemon.socket)
+        with taskctl.terminal("list", "-w") as terminal:
+            terminal.until("ID +STATE")
+            daemon.stop()
+            daemon.start()
+            task_id = taskctl.out("add", "quick")
+            terminal.until(f"{task_id} +succeeded")
+            assert terminal.interrupt() == 130
+
+
 @pytest.mark.parametrize("end", [Taskd.kill, Taskd.stop])
 def test_follows_retries_over_a_restart(tmp_path: Path, end: object) -> None:
     """What attempts before the one that was cut off have printed is not told again."""

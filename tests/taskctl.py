@@ -6,6 +6,7 @@ and standard error come together, as they do on a screen, and a `Terminal` can b
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -113,7 +114,8 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < deadline:
             self.type("\x03")
-            self.read(0.5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(3)
         return self.end()
 
     def read(self, seconds: float = 0.0) -> bool:

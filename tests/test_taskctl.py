@@ -274,6 +274,20 @@ def test_waits_for_all_or_for_one(taskctl: Taskctl, daemon: Taskd) -> None:
     )
 
 
+def test_says_what_it_waits_for(taskctl: Taskctl, daemon: Taskd) -> None:
+    """A person who waits sees for what, until it is over; a pipe is told nothing."""
+    gate = daemon.directory / "progress"
+    go = pipe_gate(gate)
+    first = taskctl.out("add", "quick", "--wait")
+    second = taskctl.out("add", "gate", f"gate={gate}")
+    with taskctl.terminal("wait", first, second, "-o", "plain", "--fields", "id") as terminal:
+        terminal.until(f"waiting for task {second}; 1 of 2 are over")
+        go()
+        assert terminal.end() == 0
+        assert terminal.text.endswith(f"\r\x1b[K{second}\r\n")
+    assert taskctl("wait", first, second, "-q").stderr == ""
+
+
 def test_watches(taskctl: Taskctl, daemon: Taskd) -> None:
     """With -w a person sees the table change, and a pipe gets each change as a line, until Ctrl-C."""
     gate = daemon.directory / "watched"

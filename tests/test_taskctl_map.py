@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +213,35 @@ def test_goes_on_over_a_restart_through_pipes(taskctl: Taskctl, daemon: Taskd, t
     assert [line.split("\t")[:2] for line in out.splitlines()] == [[str(number), "succeeded"] for number in (1, 2, 3)]
 
 
+def test_more_happens_than_is_remembered(taskctl: Taskctl, daemon: Taskd, tmp_path: Path) -> None:
+    """Who was away for longer than events are kept misses no end: all is looked at anew."""
+    open_gate = pipe_gate(tmp_path / "gate")
+    mapped = taskctl.start("map", "wait", "--arg", "gate", str(tmp_path / "gate"), *["/dev/null"] * 20)
+    try:
+        running(daemon)
+        mapped.send_signal(signal.SIGSTOP)
+        daemon.kill()
+        daemon.start()
+        open_gate()
+        assert daemon.task(21, PATIENCE)["state"] == "succeeded"
+        daemon.kill()
+        with contextlib.closing(sqlite3.connect(daemon.state / "journal.db")) as journal, journal:
+            journal.execute("DELETE FROM event WHERE sequence < (SELECT max(sequence) FROM event)")
+        daemon.start()
+        assert daemon.get("/events?since=1&follow=false").status == 410
+        mapped.send_signal(signal.SIGCONT)
+        out, _ = mapped.communicate(timeout=PATIENCE)
+    finally:
+        mapped.kill()
+    assert mapped.returncode == 0
+    assert sorted(int(line.split("\t")[0]) for line in out.splitlines()) == list(range(1, 22))
+
+
+def test_where_nobody_answers_nothing_is_made(tmp_path: Path) -> None:
+    """It is said at once, and what to type."""
+    assert "there is no socket" in Taskctl(tmp_path / "s")("map", "log", "a", status=3).stderr
+
+
 def test_batch_comes_back_to_it(taskctl: Taskctl, daemon: Taskd, tmp_path: Path) -> None:
     """`batch ID` shows what `map` would have shown, from any terminal, and ends as that would have."""
     open_gate = pipe_gate(tmp_path / "gate")
@@ -309,6 +340,17 @@ def test_ctrl_c_cancels_them(taskctl: Taskctl, daemon: Taskd) -> None:
         assert terminal.end() == 130
         assert "batch 1: 2 cancelled" in terminal.plain
     assert [daemon.task(task_id)["state"] for task_id in (1, 2)] == ["cancelled", "cancelled"]
+
+
+def test_ctrl_c_asks_also_where_values_came_through_a_pipe(daemon: Taskd, tmp_path: Path) -> None:
+    """Whoever typed `… | taskctl map` is asked at the terminal."""
+    with Tmux(tmp_path, daemon.socket, "map", "slow", given="a\\nb\\n") as tmux:
+        running(daemon)
+        tmux.until("0/2")
+        tmux.keys("C-c")
+        tmux.until(r"cancel it\? \[L/c\]")
+        tmux.keys("c", "Enter")
+        assert "batch 1: 2 cancelled" in tmux.until(r"\[ended 130\]")
 
 
 def test_ctrl_c_twice_is_not_asked_twice(taskctl: Taskctl, daemon: Taskd) -> None:

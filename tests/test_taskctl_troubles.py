@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from helpers import eventually
 from process import PATIENCE, Taskd, pipe_gate
-from stand_in import DIES, Reply, StandIn, problem
+from stand_in import DIES, Dies, Reply, StandIn, problem
 from taskctl import Taskctl
 
 CONFIG = """
@@ -24,6 +24,10 @@ CONFIG = """
 command = ["/bin/true"]
 [handlers.gate]
 command = ["/bin/sh", "-c", "echo attempt $TASKD_ATTEMPT; echo cried >&2; cat {gate}; echo after"]
+[handlers.second]
+command = ["/bin/sh", "-c", "echo $TASKD_ATTEMPT; [ $TASKD_ATTEMPT = 1 ] && exit 1; cat {gate}; echo after"]
+retries = 3
+backoff = "0s"
 [queues.still]
 """
 
@@ -37,6 +41,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taskd]:
     ) as daemon:
         daemon.post("/queues/still/pause")
         yield daemon
+        # At its end it must not wait for somebody to read what it has told.
+        daemon.manager.listen(0.1)
 
 
 @pytest.fixture
@@ -177,6 +183,49 @@ def test_runs_over_a_restart(tmp_path: Path, end: object) -> None:
         go()
         out, err = running.communicate(timeout=PATIENCE)
         assert (out, err, running.returncode) == ("after\n", "cried\n", 0)
+
+
+def test_watches_over_a_restart(tmp_path: Path) -> None:
+    """Who looks on sees what the daemon does after it has come back."""
+    with Taskd(tmp_path, CONFIG) as daemon:
+        taskctl = Taskctl(daemon.socket)
+        with taskctl.terminal("list", "-w") as terminal:
+            terminal.until("ID +STATE")
+            daemon.stop()
+            daemon.start()
+            task_id = taskctl.out("add", "quick")
+            terminal.until(f"{task_id} +succeeded")
+            assert terminal.interrupt() == 130
+
+
+@pytest.mark.parametrize("end", [Taskd.kill, Taskd.stop])
+def test_follows_retries_over_a_restart(tmp_path: Path, end: object) -> None:
+    """What attempts before the one that was cut off have printed is not told again."""
+    gate = tmp_path / "gate"
+    go = pipe_gate(gate)
+    with Taskd(tmp_path, CONFIG) as daemon:
+        running = Taskctl(daemon.socket).start("run", "second", f"gate={gate}", "-q")
+        assert running.stdout
+        assert [running.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+        end(daemon)  # type: ignore[operator]
+        daemon.start()
+        assert running.stdout.readline() == "3\n"
+        go()
+        assert running.communicate(timeout=PATIENCE) == ("after\n", "")
+
+
+def test_says_that_some_may_be_missing(site: StandIn) -> None:
+    """Where only the last lines were wanted nobody knows how far they went: after a break what comes is shown."""
+    path = "/tasks/7/output?tail={}&stream=stdout&follow=true"
+    site.on(f"GET {path.format(1)}", Reply(headers={"Taskd-Attempt": "1"}, parts=[b"one\n", Dies]))
+    site.on(f"GET {path.format(0)}", Reply(headers={"Taskd-Attempt": "1"}, parts=[b"two\n"]))
+    site.on("GET /tasks/7", Reply({"finished_at": "2026-01-31T08:00:00Z"}))
+    logs = Taskctl(site.path).start("logs", "-f", "-n", "1", "--stream", "stdout", "7")
+    eventually(lambda: not site.path.exists(), PATIENCE)
+    site.start()
+    out, err = logs.communicate(timeout=PATIENCE)
+    assert (out, logs.returncode) == ("one\ntwo\n", 0)
+    assert err == "taskctl: the connection broke; some of what was printed meanwhile may be missing\n"
 
 
 def test_hands_in_once_over_a_restart(tmp_path: Path) -> None:

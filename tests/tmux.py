@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -20,15 +19,19 @@ class Tmux:
     """taskctl in a terminal of tmux's; leave it as a context manager."""
 
     def __init__(
-        self, directory: Path, socket: Path, *arguments: str, columns: int = 90, lines: int = 24, **variables: str
+        self, directory: Path, socket: Path, *arguments: str, columns: int = 90, lines: int = 24, given: str = ""
     ) -> None:
+        """`given` is what comes through a pipe."""
         if shutil.which("tmux") is None:
             pytest.skip("tmux is not installed")
         self._tmux = ["tmux", "-S", str(directory / "tmux"), "-f", "/dev/null"]
         # In a shell that stays, so that what is left on the screen can be seen.
         program = [sys.executable, "-m", "taskd.cli", *arguments]
-        script = f"stty -echo; {' '.join(map(_quoted, program))}; echo [ended $?]; exec sleep 1000"
-        self._run("new-session", "-d", "-x", str(columns), "-y", str(lines), script, **_for(socket, variables))
+        pipe = f"printf {_quoted(given)} | " if given else ""
+        call = f"{pipe}{' '.join(map(_quoted, program))}"
+        script = f"stty -echo; trap : INT; {call}; echo [ended $?]; exec sleep 1000"
+        variables = {"TASKD_SOCKET": str(socket), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        self._run("new-session", "-d", "-x", str(columns), "-y", str(lines), script, **variables)
 
     def _run(self, *arguments: str, **variables: str) -> str:
         ran = subprocess.run(
@@ -70,10 +73,6 @@ class Tmux:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._run("kill-server")
-
-
-def _for(socket: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    return {"TASKD_SOCKET": str(socket), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color", **variables}
 
 
 def _quoted(word: str) -> str:

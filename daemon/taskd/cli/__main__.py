@@ -22,6 +22,9 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run a command; answer its exit status, when all that it printed has been let go."""
+    if sys.stdout is None or sys.stderr is None:
+        # Closed by who called: what cannot be told must not be done.
+        return exits.FAILED
     for stream in sys.stdout, sys.stderr:
         # A terminal that cannot show a letter shows its number.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -30,6 +33,10 @@ def run(arguments: list[str]) -> int:
         status = _status(arguments, session)
         session.flush()
     except KeyboardInterrupt:
+        import signal  # noqa: PLC0415 takes longer than it may for those who do not interrupt
+
+        # Pressed again, Ctrl-C would end this with a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         session.say("")
         return exits.INTERRUPTED
     except BrokenPipeError:

@@ -56,7 +56,7 @@ class Attendance:
     def attend(self, batches: Sequence[int]) -> int:
         """Stay with these until they are over; answer the exit status."""
         self._stay_with(batches)
-        return self._until_over(lambda: False)
+        return self._until_over(lambda: None)
 
     def send(self, sender: Sender, *, in_turn: bool, fail_fast: bool) -> int:
         """Hand in all that there is, and stay with it; answer the exit status.
@@ -66,15 +66,15 @@ class Attendance:
         self._sender = sender
         self._bar.total = sender.total
 
-        def more() -> bool:
+        def more() -> Sender | None:
             tally = self._fan.tally
             if not sender.left or (fail_fast and tally.over and not tally.succeeded):
-                return False
-            return tally.over or not (in_turn or fail_fast or self._full)
+                return None
+            return sender if tally.over or not (in_turn or fail_fast or self._full) else None
 
         return self._until_over(more)
 
-    def _until_over(self, more: Callable[[], bool]) -> int:
+    def _until_over(self, more: Callable[[], Sender | None]) -> int:
         while True:
             try:
                 self._go_on(more)
@@ -84,31 +84,30 @@ class Attendance:
                 if self._asked or not self._may_cancel():
                     self._leave()
                     raise
-                self._sender, more = None, lambda: False
+                self._sender, more = None, lambda: None
                 self._cancel()
             except TaskdError:
                 self._bar.clear()
                 self._leave()
                 raise
 
-    def _go_on(self, more: Callable[[], bool]) -> None:
+    def _go_on(self, more: Callable[[], Sender | None]) -> None:
         while True:
             if self._new:
                 self._show(self._fan.look(self._new[0]))
                 del self._new[0]
-            elif more():
-                self._send()
+            elif (sender := more()) is not None:
+                self._send(sender)
             elif self._fan.tally.over:
                 return
             else:
                 self._show(self._fan.hear(self._bar.wait()))
             self._bar.draw()
 
-    def _send(self) -> None:
-        assert self._sender  # noqa: S101 who asks for more has one
+    def _send(self, sender: Sender) -> None:
         try:
             with uninterrupted():
-                self._stay_with([self._sender.send()])
+                self._stay_with([sender.send()])
             self._full = False
         except (QueueFull, UserQueueFull):
             # As much waits as may; of that some is ours, and makes room when it is over.
@@ -177,9 +176,10 @@ class Attendance:
 
     def _leave(self) -> None:
         left = self._sender.left if self._sender else 0
-        if self._fan.batches:
-            names = " ".join(map(str, self._fan.batches))
-            self._session.say(f"{_named(self._fan.batches)} goes on: taskctl batch {names} shows it again")
+        if not self._fan.batches:
+            return
+        names = " ".join(map(str, self._fan.batches))
+        self._session.say(f"{_named(self._fan.batches)} goes on: taskctl batch {names} shows it again")
         if left:
             self._session.say(f"{left} values were not handed in")
 

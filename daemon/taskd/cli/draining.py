@@ -19,6 +19,7 @@ def drain(session: Session, output: Output, names: Sequence[str], timeout: float
         session.plain.tell(f"{path_of('/queues', name)}/drain")
     queues = []
     for name in names:
+        session.progress(f"waiting for the end of what {name} has")
         left = None if until is None else max(0.0, until - time.monotonic())
         queues.append(
             session.plain.until(path_of("/queues", name), lambda queue: not any(queue["counts"].values()), left)

@@ -15,7 +15,10 @@ def end_of(session: Session, task_id: int, *, follow: bool, quiet: bool) -> Mapp
     try:
         if follow:
             _show_output(session, task_id)
+        elif not quiet:
+            session.progress(f"waiting for task {task_id}")
         task = session.plain.wait(task_id)
+        session.progress("")
     except KeyboardInterrupt:
         session.say(f"\ntask {task_id} goes on: taskctl wait {task_id} waits again, taskctl cancel {task_id} ends it")
         raise

@@ -51,6 +51,8 @@ class Fan:
         self._fields = fields
         self._hearing = self._listen()
         self.tally = Tally()
+        #: By batch, those that have ended and have not been told; after a Ctrl-C they still are.
+        self._owed: dict[int, set[int]] = {}
         #: Which; whoever adds one looks at it.
         self.batches: list[int] = []
 
@@ -61,24 +63,30 @@ class Fan:
 
     def look(self, batch: int) -> list[Row]:
         """See how far a batch of `batches` has come; answer those of its tasks that have ended."""
-        ended = set()
         for row in self._session.plain.pages("/tasks", "tasks", _query(batch, fields=("id", "state"))):
-            if self.tally.note(row["id"], row["state"]):
-                ended.add(row["id"])
-        return self._rows(batch, ended)
+            self._note(batch, row["id"], row["state"])
+        return self._ended()
 
     def hear(self, seconds: float) -> list[Row]:
         """Wait so long at the most for something to happen; answer the tasks that have ended."""
-        ended: dict[int, set[int]] = {}
         try:
             for event in self._events(seconds):
-                if event.batch in self.batches and self.tally.note(event.task, event.state):
-                    ended.setdefault(event.batch, set()).add(event.task)
+                if event.batch in self.batches:
+                    self._note(event.batch, event.task, event.state)
         except EventsGone:
             # More has happened than is remembered: it is all looked at anew.
             self._hearing = self._listen()
             return [row for batch in self.batches for row in self.look(batch)]
-        return [row for batch, ids in ended.items() for row in self._rows(batch, ids)]
+        return self._ended()
+
+    def _note(self, batch: int, task_id: int, state: str) -> None:
+        if self.tally.note(task_id, state):
+            self._owed.setdefault(batch, set()).add(task_id)
+
+    def _ended(self) -> list[Row]:
+        rows = [row for batch, ids in self._owed.items() for row in self._rows(batch, ids)]
+        self._owed.clear()
+        return rows
 
     def _events(self, seconds: float) -> Iterator[Event]:
         heard = self._hearing.heard
@@ -94,10 +102,7 @@ class Fan:
 
     def _rows(self, batch: int, ids: set[int]) -> list[Row]:
         """These tasks, in the order of submission."""
-        found: list[Row] = []
-        if ids:
-            found += (row for row in self._between(batch, min(ids), max(ids)) if row["id"] in ids)
-        return found[::-1]
+        return [row for row in self._between(batch, min(ids), max(ids)) if row["id"] in ids][::-1]
 
     def _between(self, batch: int, low: int, high: int) -> Iterator[Row]:
         cursor: Any = high + 1

@@ -18,6 +18,10 @@ from .table import BARE, COMMANDS, SECTIONS, module_of
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_STATUS = (
+    "Exit status: 0 done, 1 a task failed or taskd refused, 2 a mistake in what was typed, 3 no taskd answers,"
+    " 4 the time to wait was over, 130 interrupted; that of `run` is the task's own."
+)
 #: How every command is called: with -h as well as --help.
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -41,11 +45,9 @@ class Command(click.Command):
         self.params.append(socket_option())
 
 
-def command(
-    name: str, epilog: str | None = None, settings: dict[str, Any] | None = None
-) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make the click command of a module from its function, whose docstring is the help; see `click.command`."""
-    return click.command(name, cls=Command, epilog=epilog, context_settings={**SETTINGS, **(settings or {})})
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a module's click command from its function, whose docstring is the help; `settings` are the context's."""
+    return click.command(name, cls=Command, context_settings={**SETTINGS, **settings})
 
 
 class Nearest(click.Group):
@@ -98,7 +100,7 @@ class Commands(Nearest):
 def make() -> click.Group:
     """Make the command `taskctl`."""
 
-    @click.group("taskctl", cls=Commands, invoke_without_command=True)
+    @click.group("taskctl", cls=Commands, invoke_without_command=True, epilog=_STATUS)
     @click.version_option(__version__, message="%(version)s", help="Print taskctl's version.")
     @click.pass_context
     def taskctl(context: click.Context) -> int | None:

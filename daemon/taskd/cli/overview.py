@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from ..errors import RequestError, TaskdError
+from ..errors import TaskdError
 from . import times
 from .grid import Grid
 from .kinds import Column, Row, column
@@ -61,7 +61,7 @@ def look(session: Session, most: int = _MOST) -> Overview:
 def _refuses(session: Session) -> str | None:
     try:
         session.plain.ask_now("/ready")
-    except RequestError as error:
+    except TaskdError as error:
         return error.detail
     return None
 

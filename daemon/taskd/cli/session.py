@@ -28,6 +28,7 @@ class Session:
         self.socket: str | None = None
         #: The exit status where taskd refuses or does not answer, if it is to be another than usual.
         self.refused: int | None = None
+        self._progress = ""
 
     @property
     def path(self) -> str:
@@ -65,6 +66,7 @@ class Session:
 
     def print(self, text: str) -> None:
         """Data, as a line of its own."""
+        self.progress("")
         sys.stdout.write(f"{text}\n")
 
     def flush(self) -> None:
@@ -76,5 +78,14 @@ class Session:
         # If that cannot be, it is told by who flushes in the end.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
+        self.progress("")
         sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def progress(self, text: str) -> None:
+        """Talk to a terminal until there is something else to say: what is waited for."""
+        if text == self._progress or not self.talks_to_terminal or os.environ.get("TERM") == "dumb":
+            return
+        self._progress = text
+        sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()

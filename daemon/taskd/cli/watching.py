@@ -42,6 +42,8 @@ class Listener(threading.Thread):
         # Opened here: from now on none is missed, and what keeps it from opening is raised to who asked.
         self._events = session.client.events(**{name: filters[name] for name in filters if name in _OF_EVENTS})
         self.changed = threading.Event()
+        #: Set when it hears no more, for `error`.
+        self.over = threading.Event()
         self.error: Exception | None = None
 
     def run(self) -> None:
@@ -51,6 +53,7 @@ class Listener(threading.Thread):
                 self.changed.set()
         except Exception as error:
             self.error = error
+        self.over.set()
         self.changed.set()
 
 
@@ -92,9 +95,9 @@ def _tell_changes(
 
 
 def _calm(listener: Listener) -> None:
-    """Let what comes at the same time come, so that it is shown at once."""
+    """Let what comes at the same time come, so that it is shown at once; raises what ended the listening."""
+    listener.over.wait(_PAUSE)
     if listener.error is not None:
         raise listener.error
-    listener.changed.clear()
-    listener.changed.wait(_PAUSE)
+    # Before one looks: what comes from here on is looked at again.
     listener.changed.clear()

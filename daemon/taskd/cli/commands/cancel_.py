@@ -43,7 +43,10 @@ def command(session: Session, /, yes: bool, no_wait: bool, output: Output, **whi
         return task
 
     def end(task_id: int) -> Row:
-        return session.plain.wait(task_id) if task_id in running and not no_wait else told[task_id]
+        if task_id not in running or no_wait:
+            return told[task_id]
+        session.progress(f"waiting for the end of task {task_id}")
+        return session.plain.wait(task_id)
 
     each = Each(session)
     # All are told first: their ends come at the same time.

@@ -13,7 +13,7 @@ from ..steering import Each
 
 
 # Else a negative number would be taken for an option.
-@new_command("priority", settings={"ignore_unknown_options": True})
+@new_command("priority", ignore_unknown_options=True)
 @click.argument("priority", type=int, metavar="N")
 @ids_argument()
 @output_options

@@ -44,6 +44,7 @@ def command(session: Session, /, ids: list[int], timeout: float | None, one: boo
             session.flush()
 
     printer.rows(kept(_first(session, ids, timeout) if one else _all(session, ids, timeout)))
+    session.progress("")
     over = [task for task in found if task["finished_at"]]
     if not over if one else len(over) < len(found):
         session.say(f"taskctl: still not over: {', '.join(str(task['id']) for task in found if task not in over)}")
@@ -53,10 +54,12 @@ def command(session: Session, /, ids: list[int], timeout: float | None, one: boo
 
 def _all(session: Session, ids: Sequence[int], timeout: float | None) -> Iterator[Task]:
     until = None if timeout is None else time.monotonic() + timeout
-    for task_id in ids:
+    for place, task_id in enumerate(ids):
+        session.progress(f"waiting for task {task_id}; {place} of {len(ids)} are over")
         yield session.plain.wait(task_id, None if until is None else max(0.0, until - time.monotonic()))
 
 
 def _first(session: Session, ids: Sequence[int], timeout: float | None) -> Iterator[Task]:
+    session.progress(f"waiting for one of {len(ids)} tasks")
     tasks = [task.raw for task in session.client.wait_all(ids, timeout, any=True)]
     yield from [task for task in tasks if task["finished_at"]] or tasks

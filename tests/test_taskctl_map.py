@@ -226,7 +226,7 @@ def test_more_happens_than_is_remembered(taskctl: Taskctl, daemon: Taskd, tmp_pa
         assert daemon.task(21, PATIENCE)["state"] == "succeeded"
         daemon.kill()
         with contextlib.closing(sqlite3.connect(daemon.state / "journal.db")) as journal, journal:
-            journal.execute("DELETE FROM event WHERE sequence < (SELECT max(sequence) FROM event)")
+            journal.execute("DELETE FROM changes WHERE first < (SELECT max(first) FROM changes)")
         daemon.start()
         assert daemon.get("/events?since=1&follow=false").status == 410
         mapped.send_signal(signal.SIGCONT)

@@ -19,6 +19,7 @@ from .kinds import TASK, Kind, Row, column, plain
 from .output import Output
 from .portions import Sender, uninterrupted
 from .session import Session
+from .tally import FINAL
 from .text import dig, visible
 
 #: So much of what a failed task was to do stands in its line.
@@ -41,10 +42,11 @@ class Attendance:
         self._printer = output.printer(session, kind_of(what))
         needs = self._printer.needs
         named = (*(needs or ()), "id", "state", "error", "started_at", "finished_at", "payload")
-        self._fan = Fan(session, filters, () if needs is None else tuple(dict.fromkeys(named)))
-        self._bar = Bar(session, self._fan.tally)
         # A person wants to know what went wrong; whoever asked for a form, or reads a pipe, gets every task.
         self._prints = output.form is not None or output.quiet or not session.terminal
+        told = FINAL if self._prints else ("failed",)
+        self._fan = Fan(session, filters, () if needs is None else tuple(dict.fromkeys(named)), told)
+        self._bar = Bar(session, self._fan.tally)
         self._sender: Sender | None = None
         #: Batches that have not been looked at.
         self._new: list[int] = []

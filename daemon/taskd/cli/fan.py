@@ -44,11 +44,14 @@ class Hearing(threading.Thread):
 class Fan:
     """The tasks of some batches."""
 
-    def __init__(self, session: Session, filters: Mapping[str, Any], fields: tuple[str, ...]) -> None:
-        """`filters` are those of the events that can concern it, `fields` what is told of a task; without any, all."""
+    def __init__(
+        self, session: Session, filters: Mapping[str, Any], fields: tuple[str, ...], states: tuple[str, ...] = FINAL
+    ) -> None:
+        """Of tasks that end in one of these `states`, `fields` are told, without any all; `filters` are for events."""
         self._session = session
         self._filters = filters
         self._fields = fields
+        self._states = states
         self._hearing = self._listen()
         self.tally = Tally()
         #: By batch, those that have ended and have not been told; after a Ctrl-C they still are.
@@ -80,7 +83,7 @@ class Fan:
         return self._ended()
 
     def _note(self, batch: int, task_id: int, state: str) -> None:
-        if self.tally.note(task_id, state):
+        if self.tally.note(task_id, state) and state in self._states:
             self._owed.setdefault(batch, set()).add(task_id)
 
     def _ended(self) -> list[Row]:
@@ -108,7 +111,7 @@ class Fan:
         cursor: Any = high + 1
         limit = min(_PAGE, high - low + 1)
         while cursor is not None and int(cursor) > low:
-            query = _query(batch, state=FINAL, fields=self._fields or None, cursor=cursor, limit=limit)
+            query = _query(batch, state=self._states, fields=self._fields or None, cursor=cursor, limit=limit)
             page = self._session.plain.ask("/tasks", query)
             yield from (row for row in page["tasks"] if row["id"] >= low)
             cursor = page["cursor"]

@@ -214,7 +214,8 @@ def test_follows_what_is_printed(taskctl: Taskctl, daemon: Taskd) -> None:
     gate = daemon.directory / "followed"
     go = pipe_gate(gate)
     task_id = taskctl.out("add", "prints", f"gate={gate}")
-    with taskctl.terminal("logs", "-f", "-n", "1", task_id) as terminal:
+    eventually(lambda: taskctl.out("logs", "--stream", "stdout", task_id) == "1\n2\n3")
+    with taskctl.terminal("logs", "-f", "-n", "1", "--stream", "stdout", task_id) as terminal:
         seen = terminal.until("3\n")
         assert "2\n" not in seen
         go()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -75,6 +76,17 @@ def test_one_screen_says_how_it_is(taskctl: Taskctl, daemon: Taskd, tmp_path: Pa
     told = json.loads(taskctl.out("status", "-o", "json"))
     assert [task["progress"] for task in told["running"]] == ["half of it is done"]
     assert [task["error"]["reason"] for task in told["failed"]] == ["exit"]
+
+
+def test_names_of_any_letters_keep_to_their_place(daemon: Taskd, tmp_path: Path) -> None:
+    """A name in Chinese, whose letters are twice as wide, or one of a thousand letters makes no line too long."""
+    for label in ("漢字" * 8, "x" * 900):
+        daemon.task(daemon.submit("fail", None, f"&label={quote(label)}"), PATIENCE)
+    with Tmux(tmp_path, daemon.socket, columns=60) as tmux:
+        lines = tmux.until(r"\[ended 0\]").splitlines()
+    failures = lines[lines.index("Last failures") + 1 : lines.index("[ended 0]")]
+    assert [re.split(" +", line.strip())[0] for line in failures] == ["ID", "2", "1"]
+    assert "漢字" in failures[2]
 
 
 def test_where_nobody_answers_there_is_no_screen(taskctl: Taskctl, daemon: Taskd) -> None:

@@ -71,6 +71,10 @@ def test_a_task_for_each_value_and_a_line_for_each_end(taskctl: Taskctl) -> None
         "3\tfailed\texit\tbad",
     ]
     assert taskctl.out("map", "say", "--arg", "path", "-q", "d", "e") == "4\n5"
+    told = json.loads(taskctl.out("map", "say", "--arg", "path", "f", "g", "-o", "json", "--fields", "id,payload.path"))
+    assert told == [{"id": 6, "payload.path": "f"}, {"id": 7, "payload.path": "g"}]
+    table = taskctl.out("map", "say", "--arg", "path", "h", "i", "-o", "table").splitlines()
+    assert [line.split()[0] for line in table] == ["ID", "8", "9"]
 
 
 def test_values_come_from_standard_input(taskctl: Taskctl) -> None:

@@ -79,8 +79,8 @@ def test_one_screen_says_how_it_is(taskctl: Taskctl, daemon: Taskd, tmp_path: Pa
 
 
 def test_names_of_any_letters_keep_to_their_place(daemon: Taskd, tmp_path: Path) -> None:
-    """A name in Chinese, whose letters are twice as wide, or one of a thousand letters makes no line too long."""
-    for label in ("漢字" * 8, "x" * 900):
+    """A name in Chinese, whose letters are twice as wide, or one of two hundred letters makes no line too long."""
+    for label in ("漢字" * 8, "x" * 200):
         daemon.task(daemon.submit("fail", None, f"&label={quote(label)}"), PATIENCE)
     with Tmux(tmp_path, daemon.socket, columns=60) as tmux:
         lines = tmux.until(r"\[ended 0\]").splitlines()
@@ -154,6 +154,7 @@ def test_what_has_happened(taskctl: Taskctl, daemon: Taskd) -> None:
     assert taskctl.out("events", "-q", "--since", "2020-01-01").splitlines() == numbers
     assert json.loads(taskctl.out("events", "-o", "ndjson", "-n", "1"))["state"] == "succeeded"
     assert "number of an event" in taskctl("events", "--since", "x", status=2).stderr
+    assert "ndjson" in taskctl("events", "-f", "-o", "json", status=2).stderr
     assert "is no filter" in taskctl("events", "--filter", "since=1", status=2).stderr
 
 
@@ -175,8 +176,9 @@ def test_what_happens(taskctl: Taskctl, daemon: Taskd) -> None:
 
 def test_what_happens_in_a_table(daemon: Taskd, tmp_path: Path) -> None:
     """On a terminal it is one table, however long it goes on."""
-    daemon.task(daemon.submit("fail"), PATIENCE)
     with Tmux(tmp_path, daemon.socket, "events", "-f") as tmux:
+        tmux.until("^AT ")
+        daemon.task(daemon.submit("fail"), PATIENCE)
         tmux.until("1  failed")
         daemon.task(daemon.submit("log", None, "&label=later"), PATIENCE)
         seen = tmux.until("2  succeeded")

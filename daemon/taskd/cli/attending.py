@@ -50,7 +50,7 @@ class Attendance:
         self._sender: Sender | None = None
         #: Batches that have not been looked at.
         self._new: list[int] = []
-        #: Of a table.
+        #: What is to be printed at once.
         self._rows: list[Row] = []
         self._full = False
         self._asked = False
@@ -134,8 +134,7 @@ class Attendance:
                 self._session.say(self._failure(row))
 
     def _print(self, rows: Sequence[Row]) -> None:
-        if self._printer.tabular:
-            # The widths of a table take all of its rows.
+        if self._printer.at_once:
             self._rows += rows
             return
         self._bar.clear()
@@ -149,7 +148,7 @@ class Attendance:
     def _close(self) -> int:
         tally = self._fan.tally
         self._bar.clear()
-        if self._printer.tabular and self._prints:
+        if self._printer.at_once and self._prints:
             self._printer.rows(self._rows)
         left = self._sender.left if self._sender else 0
         if self._session.talks_to_terminal or not tally.succeeded:

@@ -30,9 +30,9 @@ class Printer:
             _demand(field, kind)
 
     @property
-    def tabular(self) -> bool:
-        """Whether what it prints has columns that fit one another."""
-        return self.form == "table" and not self._output.quiet
+    def at_once(self) -> bool:
+        """Whether it takes all rows to print one: the widths of a table, the brackets of JSON."""
+        return self.form in ("table", "json") and not self._output.quiet
 
     @property
     def needs(self) -> tuple[str, ...] | None:

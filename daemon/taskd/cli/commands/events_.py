@@ -66,6 +66,8 @@ def command(
     number, begin = _read(since)
     most = lines if lines is not None or since is not None else 10 if follow else 50
     if follow:
+        if printer.at_once and printer.form == "json":
+            raise click.UsageError("what goes on has no end, as JSON has: use -o ndjson")
         _follow(session, printer, number, begin, most, filters)
     else:
         printer.rows(_last(_until_now(session, number, begin, filters), most))
@@ -84,9 +86,10 @@ def _read(since: str | None) -> tuple[int | None, str | None]:
 
 
 def _until_now(session: Session, number: int | None, begin: str | None, filters: dict[str, Any]) -> Iterator[Row]:
+    first = None if begin is None else times.read(begin)
     with session.client.events(number, follow=False, **filters) as events:
         for event in events:
-            if begin is None or times.read(event.raw["at"]) >= times.read(begin):
+            if first is None or times.read(event.raw["at"]) >= first:
                 yield event.raw
 
 
@@ -114,6 +117,7 @@ class _Lines:
         self._session = session
         self._printer = printer
         self._recent: deque[Row] = deque(maxlen=50)
+        self._begun = False
         #: The number of the last one.
         self.last = 0
 
@@ -121,15 +125,17 @@ class _Lines:
         """Print some more of them."""
         if rows:
             self.last = rows[-1]["seq"]
-        if self._printer.tabular:
+        if self._printer.at_once:
             self._table(rows)
         else:
             self._printer.rows(rows)
         self._session.flush()
 
     def _table(self, rows: Sequence[Row]) -> None:
-        first = not self._recent
-        self._recent.extend(rows)
-        lines = self._printer.table_of(list(self._recent))
-        for line in lines if first else lines[-len(rows) :] if rows else ():
+        heading, *lines = self._printer.table_of([*self._recent, *rows])
+        if not self._begun:
+            self._session.print(heading)
+        for line in lines[len(self._recent) :]:
             self._session.print(line)
+        self._begun = True
+        self._recent.extend(rows)

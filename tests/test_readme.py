@@ -230,7 +230,7 @@ def steady(shown: str) -> list[str]:
 def check_terminal(command: Command, daemon: Taskd) -> None:
     """Type it on a terminal, and compare what is seen with what stands there."""
     variables = {**environment(), "TASKD_SOCKET": str(daemon.socket), "PYTHON": sys.executable, "TERM": "xterm"}
-    with Terminal(["/bin/sh", "-c", PRELUDE + command.text], {**variables, "LC_ALL": "C.UTF-8"}, (30, 100)) as terminal:
+    with Terminal(["/bin/sh", "-c", PRELUDE + command.text], {**variables, "LC_ALL": "C.UTF-8"}, (30, 120)) as terminal:
         assert terminal.end() == command.status, (command.text, terminal.plain)
         seen = steady(terminal.plain)
     if command.shown:

@@ -46,6 +46,7 @@ TABLE: dict[str, str] = {
     "places": "",
     # What programs import beside their own: of the daemon's nothing but its errors, which it raises again.
     "client": "errors places",
+    "cli": "client errors places values",
     # Runs in worker processes, where it writes JSON as the daemon does.
     "shipped": "values",
     "heart": "errors executor inbox server supervisor",

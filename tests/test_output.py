@@ -78,7 +78,7 @@ def test_what_is_kept_is_shown_as_it_was_printed(site: Site, query: str, shown: 
     """Byte by byte, in whole or in part, and said if it is not all."""
     response = site.get(f"/tasks/1/output{query}")
     assert (response.status_code, response.mimetype, response.data) == (200, "text/plain", shown)
-    assert response.headers["Taskd-Truncated"] == "true"
+    assert (response.headers["Taskd-Truncated"], response.headers["Taskd-Attempt"]) == ("true", "1")
 
 
 def test_each_attempt_has_its_own(site: Site) -> None:

@@ -2,7 +2,8 @@
 
 A section's commands are typed in their order to a daemon of its own, whose configuration is all of the README's TOML.
 Before the first of them there are 42 tasks and 7 batches, as the README says; at its top the next task is the 42nd. A
-comment such as `# 409 conflict` behind a command is what it is answered with; all others must succeed.
+comment such as `# 409 conflict` behind a command is what it is answered with, one such as `# exit status 1` how it
+ends; all others must succeed. `taskctl` is typed on a terminal, and what it shows there is compared line by line.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import pytest
 
 import taskd
 from process import PATIENCE, Taskd, environment
+from taskctl import Terminal
 from taskd import config, errors, options, task
 from taskd.api import schemas
 
@@ -50,7 +53,10 @@ TOP = ""
 PRELUDE = """
 curl() { command curl -sS --fail-with-body "$@"; }
 tq() { curl --unix-socket "$TASKD_SOCKET" "$@"; }
+taskctl() { "$PYTHON" -m taskd.cli "$@"; }
 """
+#: What differs each time: digests, how long something took or how long ago it was, times of day, processes.
+CHANGING = re.compile(r"\b[0-9a-f]{64}\b|\d+(\.\d+)?(ms|s)\b|\d+[mhd]\d\d[smh]\b|\d\d:\d\d:\d\d|process \d+")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -70,6 +76,12 @@ class Command:
             document = elided(self.shown)
             return document["status"], document["code"]
         return None
+
+    @property
+    def status(self) -> int:
+        """How it ends, where it is taskctl."""
+        told = re.search(r"# exit status (\d+)", self.text)
+        return int(told[1]) if told else 0
 
     @property
     def request(self) -> tuple[str, str] | None:
@@ -208,8 +220,28 @@ def resembles(shown: Any, told: Any) -> bool:
             return bool(shown == told)
 
 
+def steady(shown: str) -> list[str]:
+    """The lines of what a terminal shows, but for what changes: times are all the same, and so are gaps."""
+    # What a bar has drawn over itself is not seen.
+    lines = (line.rpartition("\r")[2] for line in shown.rstrip("\n").split("\n"))
+    return [re.sub(r"[ \t]+", " ", CHANGING.sub("~", line)).strip() for line in lines]
+
+
+def check_terminal(command: Command, daemon: Taskd) -> None:
+    """Type it on a terminal, and compare what is seen with what stands there."""
+    variables = {**environment(), "TASKD_SOCKET": str(daemon.socket), "PYTHON": sys.executable, "TERM": "xterm"}
+    with Terminal(["/bin/sh", "-c", PRELUDE + command.text], {**variables, "LC_ALL": "C.UTF-8"}, (30, 120)) as terminal:
+        assert terminal.end() == command.status, (command.text, terminal.plain)
+        seen = steady(terminal.plain)
+    if command.shown:
+        assert seen == steady(command.shown), command.text
+
+
 def check(command: Command, daemon: Taskd) -> None:
     """Type it, and compare with what stands beside it."""
+    if "taskctl" in command.text:
+        check_terminal(command, daemon)
+        return
     status, told = run(command, daemon)
     if command.problem is None:
         assert status == 0, (command.text, told)

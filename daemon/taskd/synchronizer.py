@@ -127,7 +127,7 @@ class JobsSynchronizer:
             shown += len(portion)
 
     def as_finished(self, timeout: float | None = None) -> Iterator[Portion]:
-        """Each task once, as they finish, in portions, until all have or the wait ends; None is one that is not kept."""
+        """Each task once, as they finish, in portions, until all have or the wait ends; None is not kept."""
         deadline, shown = _deadline(timeout), 0
 
         def more() -> bool:

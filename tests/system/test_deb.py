@@ -33,6 +33,7 @@ def test_files_are_where_debian_wants_them(deb: Path) -> None:
     files = package.files(deb)
     assert {
         "/usr/bin/taskd",
+        "/usr/bin/taskctl",
         "/usr/lib/systemd/system/taskd.service",
         "/usr/lib/systemd/system/taskd-metrics.service",
         "/usr/lib/systemd/system/taskd-metrics.timer",
@@ -40,8 +41,12 @@ def test_files_are_where_debian_wants_them(deb: Path) -> None:
         "/usr/lib/python3/dist-packages/taskd/journal/schema.sql",
         "/etc/taskd/taskd.toml",
         "/etc/taskd/conf.d/example.toml.disabled",
+        "/usr/share/man/man1/taskctl.1.gz",
         "/usr/share/man/man8/taskd.8.gz",
         "/usr/share/man/man5/taskd.toml.5.gz",
+        "/usr/share/bash-completion/completions/taskctl",
+        "/usr/share/zsh/vendor-completions/_taskctl",
+        "/usr/share/fish/vendor_completions.d/taskctl.fish",
         "/usr/share/doc/taskd-runner/examples/loosen.conf",
         "/usr/share/doc/taskd-runner/examples/tighten.conf",
     } <= files.keys()
@@ -69,6 +74,14 @@ def test_debians_own_test_passes(box: Box) -> None:
         box.run("sh", "-s", stdin=(package.TOP / "packaging/debian/tests/smoke").read_text())
     finally:
         box.systemctl("start", "taskd")
+
+
+def test_taskctl_is_installed_with_what_belongs_to_it(box: Box) -> None:
+    """It speaks to the service without being told where that is; its manual page and its completions are there."""
+    assert box.output("taskctl", "add", "log", "--wait", "-q").strip().isdecimal()
+    assert "Stay with batches" in box.output("zcat", "/usr/share/man/man1/taskctl.1.gz")
+    script = ". /usr/share/bash-completion/completions/taskctl; COMP_WORDS=(taskctl add de) COMP_CWORD=2; _taskctl"
+    assert box.output("bash", "-c", f'{script}; echo "${{COMPREPLY[@]}}"').split() == ["demo"]
 
 
 def test_lintian_finds_nothing(box: Box, deb: Path) -> None:

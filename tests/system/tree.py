@@ -22,6 +22,7 @@ RELEASES = ("bookworm", "trixie")
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "python3-flask", "python3-waitress", "python3-sdnotify"),
     *("python3-croniter", "python3-jsonschema", "python3-prometheus-client", "tzdata"),
+    *("python3-click", "python3-rich"),
     *("nodejs", "git", "rsync", "imagemagick", "curl"),
     *("procps", "lintian", "man-db"),
 )

@@ -25,6 +25,8 @@ from .services import Services, services, take_place
 
 #: The header that is there when the beginning of what is shown was not kept.
 TRUNCATED_HEADER = "Taskd-Truncated"
+#: The header with the number of the attempt that the answer begins with.
+ATTEMPT_HEADER = "Taskd-Attempt"
 #: Seconds in which what an attempt came to reaches the journal, unless something is wrong.
 _MOMENT = 2.0
 #: Seconds that a client may take nothing of what it is sent.
@@ -44,7 +46,14 @@ _OPTIONS: Mapping[str, Option] = {
     "GET /tasks/<id:task_id>/output",
     right=Right.MEMBER,
     query=_OPTIONS,
-    answers={200: Answer({"type": "string"}, "The bytes as they were printed.", (TRUNCATED_HEADER,), ("text/plain",))},
+    answers={
+        200: Answer(
+            {"type": "string"},
+            "The bytes as they were printed.",
+            (ATTEMPT_HEADER, TRUNCATED_HEADER),
+            ("text/plain",),
+        )
+    },
     problems=(TaskNotFound, NotFound, NotReady, TooManyWaiters),
 )
 def get_output(options: Mapping[str, Any], task_id: int) -> Response:
@@ -91,6 +100,7 @@ def _shown(kept: Kept, options: Mapping[str, Any]) -> bytes:
 
 def _response(kept: Kept, body: bytes | Iterator[bytes]) -> Response:
     response = Response(body, mimetype="text/plain")
+    response.headers[ATTEMPT_HEADER] = str(kept.attempt)
     if kept.truncated:
         response.headers[TRUNCATED_HEADER] = "true"
     return response

@@ -200,6 +200,7 @@ HEADERS: Mapping[str, Schema] = {
     "Taskd-Batch": {"description": "the batch's id, sent before its tasks have ended", "schema": ID},
     "Idempotency-Replayed": {"description": "true on an answer that was given before", "schema": word("true")},
     "Taskd-Sequence": {"description": "the number of the newest change when the answer began", "schema": COUNT},
+    "Taskd-Attempt": {"description": "the attempt that the answer begins with", "required": True, "schema": ID},
     "Taskd-Truncated": {"description": "true where only the last part was kept", "schema": word("true")},
     "Retry-After": {"description": "seconds after which to try again", "schema": COUNT},
 }

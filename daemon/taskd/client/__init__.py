@@ -3,20 +3,30 @@
 Any thread may call a client, and so may a process that was forked from the one that made it. Requests that create
 tasks carry an idempotency key, and are repeated, as those that only ask, while the daemon restarts. What goes wrong is
 raised as the class of `taskd.errors` that the daemon has for it, or as Unreachable.
+
+Each name is imported when it is first asked for: `Plain`, with which a command queues a task, needs few of them.
 """
 
 from __future__ import annotations
 
-import os
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
-from ..places import client_socket
-from .calls import Stream
-from .many import ManyCalls, Run
-from .services import ServiceCalls
-from .transport import Transport
-from .views import Attempt, Batch, Event, Handler, Output, Queue, Schedule, Submitter, TaskError, TaskView
+if TYPE_CHECKING:
+    from .calls import Stream, quoted
+    from .many import Run
+    from .plain import Plain
+    from .views import Attempt, Batch, Event, Handler, Output, Queue, Schedule, Submitter, TaskError, TaskView
+    from .whole import Client
+else:
+    _HOMES = {"Client": "whole", "Plain": "plain", "Run": "many", "Stream": "calls", "quoted": "calls"}
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module  # noqa: PLC0415
+
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        return getattr(import_module(f".{_HOMES.get(name, 'views')}", __name__), name)
+
 
 __all__ = [
     "Attempt",
@@ -25,6 +35,7 @@ __all__ = [
     "Event",
     "Handler",
     "Output",
+    "Plain",
     "Queue",
     "Run",
     "Schedule",
@@ -32,35 +43,5 @@ __all__ = [
     "Submitter",
     "TaskError",
     "TaskView",
+    "quoted",
 ]
-
-
-class Client(ManyCalls, ServiceCalls):
-    """A client of one daemon; close it, or leave it as a context manager."""
-
-    def __init__(
-        self, socket: str | os.PathLike[str] | None = None, *, timeout: float = 60.0, patience: float = 10.0
-    ) -> None:
-        """Without `socket` it is $TASKD_SOCKET, the system's daemon, or the user's own.
-
-        `timeout` bounds the seconds in which the daemon must answer, besides those that a call is meant to wait;
-        `patience` those for which a failed request is repeated while the daemon restarts.
-        """
-        super().__init__(Transport(os.fspath(socket or client_socket(os.environ)), timeout, patience))
-
-    @property
-    def socket(self) -> str:
-        """The path of the daemon's socket."""
-        return self._transport.pool.path
-
-    def close(self) -> None:
-        """Close every connection; twice changes nothing."""
-        self._transport.pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,17 +11,18 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .transport import Request, Transport
-from .views import View
+
+if TYPE_CHECKING:
+    # Making these classes takes as long as all the rest: who shows JSON as it comes does without.
+    from .views import View
 
 T = TypeVar("T")
-V = TypeVar("V", bound=View)
+V = TypeVar("V", bound="View")
 
 #: The longest that one request waits, in seconds.
 TURN = 60.0
@@ -29,6 +30,8 @@ TURN = 60.0
 EARLY = 0.1
 #: How many of a listing are asked for at a time.
 _PAGE = 100
+#: What stands for itself in a path or a query.
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
 
 class Deadline:
@@ -98,7 +101,7 @@ class Calls:
         page = None if limit is None else min(limit, _PAGE)
         return map(kind.of, itertools.islice(self._pages(path, name, {**filters, "limit": page}), limit))
 
-    def _until(self, ask: Callable[[float], V], done: Callable[[V], bool], deadline: Deadline) -> V:
+    def _until(self, ask: Callable[[float], T], done: Callable[[T], bool], deadline: Deadline) -> T:
         """Ask, with a wait of so many seconds, until it is `done` or the time is over."""
         while True:
             seconds = deadline.turn()
@@ -151,18 +154,24 @@ def creating(request: Request, key: str | None, accept: str = "application/json"
     if not (key.isascii() and key.isprintable()):
         raise ValueError("a key must be of printable ASCII characters")
     headers = {**request.headers, "Idempotency-Key": key, "Accept": accept}
-    return replace(request, headers=headers, repeatable=True)
+    return request._replace(headers=headers, repeatable=True)
 
 
 def target(path: str, options: Mapping[str, Any] | None) -> str:
     """A path with its query; options that are None are left out."""
     query = {name: _text(value) for name, value in (options or {}).items() if value is not None}
-    return f"{path}?{urlencode(query)}" if query else path
+    pairs = (f"{name}={quoted(value).replace('%20', '+')}" for name, value in query.items())
+    return f"{path}?{'&'.join(pairs)}" if query else path
 
 
 def named(path: str, name: str) -> str:
     """A path that ends in a name."""
-    return f"{path}/{quote(name, safe='')}"
+    return f"{path}/{quoted(name)}"
+
+
+def quoted(text: str) -> str:
+    """Percent-encode a value; own code, since urllib.parse takes as long to import as the rest of this module."""
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in text.encode())
 
 
 def encode(value: Any) -> bytes:

@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import Draining, NoAnswer, NotReady, RequestError, Unreachable
 from .pool import Pool
@@ -28,14 +28,13 @@ T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked."""
+class Request(NamedTuple):
+    """What is asked; no dataclass, as importing that takes longer than to ask."""
 
     method: str
     target: str
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     #: Whether asking twice comes to the same as asking once.
     repeatable: bool = False
     #: Whether to try again at all; who asks whether the daemon is well wants to know how it is now.
@@ -54,10 +53,12 @@ class Request:
 class Transport:
     """The way to one daemon."""
 
-    def __init__(self, path: str, timeout: float, patience: float) -> None:
+    def __init__(self, path: str, timeout: float, patience: float, waits_for_first: bool = True) -> None:
+        """`waits_for_first` is whether to be patient also with a daemon that has not been there at all."""
         self.timeout = timeout
         self.patience = patience
         self.pool = Pool(path)
+        self._waits = waits_for_first
 
     def json(self, request: Request) -> Any:
         """Ask; answer the JSON. Raises a RequestError of the daemon, Unreachable, NoAnswer."""
@@ -93,7 +94,8 @@ class Transport:
             try:
                 return attempt()
             except (Broken, ConnectionError) as error:
-                retries.after(unreachable(self.pool.path, error), _harmless(request, error))
+                may = self._waits and _harmless(request, error)
+                retries.after(unreachable(self.pool.path, error), may)
             except TimeoutError as error:
                 raise NoAnswer(f"taskd on {self.pool.path} did not answer {request.method} {request.target}") from error
             except NoHTTP as error:
@@ -104,7 +106,10 @@ class Transport:
                 retries.after(error, request.patient and may, error.retry_after)
 
     def _once(self, request: Request) -> Response:
-        response = self._respond(self.pool.take(self.timeout), request)
+        connection = self.pool.take(self.timeout)
+        # It has been there, and so will come back.
+        self._waits = True
+        response = self._respond(connection, request)
         if response.status < HTTPStatus.BAD_REQUEST:
             return response
         with response:

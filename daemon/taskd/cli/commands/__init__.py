@@ -1,0 +1,1 @@
+"""The commands of taskctl: `NAME_` is the module of the command NAME, which stands in it as `command`."""

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAME,…", help="these checks; `power` is each that begins with `power-`")
     parser.add_argument("--long", action="store_true", help="the long form, which takes hours")
     parser.add_argument("--size", type=int, help="this size instead of the short one")
+    parser.add_argument("--part", type=float, default=1.0, help="so much of each size: 0.5 takes half as long")
     parser.add_argument("--controls", action="store_true", help="only the controls, which must be caught")
     parser.add_argument("--no-controls", action="store_true", help="without the controls")
     parser.add_argument("--list", action="store_true", help="say what there is")
@@ -47,7 +48,7 @@ def _chosen(check: Check, only: str | None) -> bool:
 
 def _size(check: Check, options: argparse.Namespace) -> int:
     size: int = options.size or (check.long if options.long else check.short)
-    return size
+    return max(1, round(size * options.part))
 
 
 if __name__ == "__main__":

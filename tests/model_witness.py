@@ -145,7 +145,8 @@ class Witness:
         """How many attempts like it a queue may have beyond that."""
         policy = self.configure.policies.get(task.spec.handler)
         seconds = self.seconds.get(task.spec.handler, ())
-        if not seconds or (policy and not policy.requeue_interrupted):
+        strict = task.batch is not None and self._batch(task.batch).fail_fast
+        if not seconds or strict or (policy and not policy.requeue_interrupted):
             return 0
         mean = seconds[0]
         for each in seconds[1:]:

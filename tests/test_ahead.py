@@ -94,6 +94,13 @@ def test_a_batch_keeps_to_its_own_limit(core: Desk) -> None:
     assert started(core.submit(*[spec()] * 5, batch=True, max_parallel=2)) == [3, 4]
 
 
+def test_a_batch_that_a_failure_ends_is_never_started_ahead(core: Desk) -> None:
+    """What the failure of one cancels has not run, or was at work beside it."""
+    assert started(core.submit(*[spec()] * 10, batch=True, fail_fast=True)) == [3]
+    assert started(core.end(2, seconds=SHORT)) == [4]
+    assert started(core.end(3, FAILURE, seconds=SHORT)) == []
+
+
 def test_priority_counts(core: Desk) -> None:
     """Who comes first is started ahead first."""
     core.submit(*[spec()] * 200)

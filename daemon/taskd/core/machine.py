@@ -211,9 +211,11 @@ class Core(Steering):
 
     def _ahead(self, task: Task, places: int) -> int:
         """How many may be started like it beyond the places of its queue."""
-        policy = self._policy(task)
-        # What waits for its place counts as running: cut off there by a crash it must not count as having run once.
-        return self._pace.ahead(task.spec.handler, places) if policy.requeue_interrupted else 0
+        # What waits for its place counts as running: cut off there by a crash it must not count as having run once, and
+        # what the failure of another one cancels must not have started.
+        strict = task.batch in self._batches and self._batches[task.batch].batch.fail_fast
+        may = self._policy(task).requeue_interrupted and not strict
+        return self._pace.ahead(task.spec.handler, places) if may else 0
 
     def _concurrency(self, queue: str) -> int:
         # A queue that a reload took away keeps its tasks, and works them off as the default one does.

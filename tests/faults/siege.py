@@ -89,9 +89,10 @@ class Siege:
         yield from witness.unknown_runs(started, journal)
         yield from witness.wrongly_over(started, journal)
         yield from witness.needlessly_repeated(journal)
-        self.interrupted = sum(reason == "interrupted" for reason in journal.attempts.values())
-        if self.interrupted > IN_FLIGHT * len(self.felled):
-            yield f"{self.interrupted} attempts were repeated, more than were in flight"
+        self.repeated = witness.repeated(started, journal)
+        self.unbegun = witness.given_up_unbegun(started, journal)
+        if self.repeated > IN_FLIGHT * len(self.felled):
+            yield f"{self.repeated} attempts were repeated, more than were in flight"
         yield from self._victim.faults
 
     @property

@@ -124,3 +124,14 @@ def needlessly_repeated(journal: Journal) -> Iterator[str]:
         retried = journal.rows[task_id].handler == "retried" and reason == "exception"
         if number < journal.rows[task_id].attempt and reason != "interrupted" and not retried:
             yield f"task {task_id} was tried again after attempt {number}, which ended with {reason or 'success'}"
+
+
+def repeated(ran: Sequence[Run], journal: Journal) -> int:
+    """How many attempts had begun and were cut off: what they had done may be done again."""
+    return sum(journal.attempts.get((run.id, run.attempt)) == "interrupted" for run in ran)
+
+
+def given_up_unbegun(ran: Sequence[Run], journal: Journal) -> int:
+    """How many tasks were given up after their interruptions, none of whose attempts had come as far as its handler."""
+    begun = {run.id for run in ran}
+    return sum(row.state == "failed" and row.id not in begun for row in journal.rows.values())

@@ -28,10 +28,11 @@ def run(kills: int, directory: Path) -> Figure:
     delays = sorted(chain.from_iterable(siege.delays() for siege in sieges))
     late = delays[math.ceil(len(delays) * 0.99) - 1]
     rate = statistics.median(siege.rate for siege in sieges)
-    tasks, repeated = sum(siege.tasks for siege in sieges), sum(siege.interrupted for siege in sieges)
+    tasks, repeated = sum(siege.tasks for siege in sieges), sum(siege.repeated for siege in sieges)
+    unbegun = sum(siege.unbegun for siege in sieges)
     text = (
         f"{kills:,} kills at {rate:,.0f} acknowledged a second: {len(faults)} faults in {tasks:,} tasks,"
-        f" {repeated:,} attempts cut off and repeated; next acknowledgement p50 {statistics.median(delays):.2f} s,"
+        f" {repeated:,} attempts cut off, {unbegun:,} tasks interrupted too often before they began; next acknowledgement p50 {statistics.median(delays):.2f} s,"
         f" p99 {late:.2f} s"
     )
     faults += [f"p99 over {SOON:g} s"] * (late > SOON) + [f"less than {ENOUGH} a second"] * (rate < ENOUGH)

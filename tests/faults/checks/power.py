@@ -30,7 +30,7 @@ def _run(kind: str) -> Run:
         sieges = [_siege(kind, directory / str(left), min(left, ROUND)) for left in range(cuts, 0, -ROUND)]
         faults = [fault for siege in sieges for fault in siege.faults]
         tasks = sum(siege.tasks for siege in sieges)
-        repeated = sum(siege.interrupted for siege in sieges)
+        repeated = sum(siege.repeated for siege in sieges)
         text = f"{cuts:,} cuts: {len(faults)} faults in {tasks:,} acknowledged tasks, {repeated:,} attempts cut off"
         return Figure.of(text, faults)
 

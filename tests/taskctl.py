@@ -37,8 +37,8 @@ class Taskctl:
 
     @staticmethod
     def command(*arguments: str | bytes) -> list[str | bytes]:
-        """How it is called."""
-        return [sys.executable, "-m", "taskd.cli", *arguments]
+        """How it is called: so that it heeds Ctrl-C, also where what runs the tests does not, as in the background."""
+        return ["env", "--default-signal=INT", sys.executable, "-m", "taskd.cli", *arguments]
 
     def __call__(
         self, *arguments: str | bytes, stdin: str = "", status: int | None = 0, ordinary: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
@@ -200,8 +201,7 @@ def test_run_shows_what_comes_as_it_comes(taskctl: Taskctl, daemon: Taskd) -> No
     go = pipe_gate(gate)
     with taskctl.terminal("run", "gate", f"gate={gate}") as terminal:
         task_id = re.search(r"task (\d+)", terminal.until("before"))
-        terminal.type("\x03")
-        assert terminal.end() == 130
+        assert terminal.interrupt() == 130
         assert task_id
         assert f"task {task_id[1]} goes on: taskctl wait {task_id[1]} waits again" in terminal.plain
     go()
@@ -292,23 +292,21 @@ def test_watches(taskctl: Taskctl, daemon: Taskd) -> None:
     """With -w a person sees the table change, and a pipe gets each change as a line, until Ctrl-C."""
     gate = daemon.directory / "watched"
     go = pipe_gate(gate)
-    with (
-        taskctl.terminal("list", "-w", "--filter", "label=watched") as terminal,
-        taskctl.start("list", "-w", "--filter", "label=watched", "--fields", "id,state") as piped,
-    ):
+    with ExitStack() as stack:
+        terminal = stack.enter_context(taskctl.terminal("list", "-w", "--filter", "label=watched"))
+        piped = stack.enter_context(taskctl.start("list", "-w", "--filter", "label=watched", "--fields", "id,state"))
+        # It does not end by itself, and is waited for.
+        stack.callback(piped.kill)
         assert piped.stdout
         terminal.until("ID +STATE")
         task_id = taskctl.out("add", "gate", f"gate={gate}", "--label", "watched")
         terminal.until(f"{task_id} +running")
-        line = ""
-        while not line.endswith("running\n"):
-            line = piped.stdout.readline()
+        while not (line := piped.stdout.readline()).endswith("running\n"):
+            assert line
         go()
         terminal.until(f"{task_id} +succeeded")
         assert piped.stdout.readline() == f"{task_id}\tsucceeded\n"
-        terminal.type("\x03")
-        assert terminal.end() == 130
-        piped.kill()
+        assert terminal.interrupt() == 130
 
 
 def test_says_how_the_daemon_is(taskctl: Taskctl, daemon: Taskd) -> None:

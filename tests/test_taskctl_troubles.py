@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -342,7 +343,10 @@ def test_a_terminal_without_unicode_shows_numbers(taskctl: Taskctl) -> None:
 def test_ctrl_c_ends_quietly(daemon: Taskd, taskctl: Taskctl) -> None:
     """No traceback, and the status of an interrupted program."""
     task_id = daemon.submit("quick", None, "&queue=still")
-    with taskctl.start("wait", str(task_id)) as waiting:
+    with ExitStack() as stack:
+        waiting = stack.enter_context(taskctl.start("wait", str(task_id)))
+        # It does not end by itself, and is waited for.
+        stack.callback(waiting.kill)
         eventually(lambda: waits(daemon), PATIENCE)
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=PATIENCE)

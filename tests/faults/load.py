@@ -27,11 +27,11 @@ concurrency = 2
 command = ["/bin/sh", "-c", '{note}']
 
 [handlers.slow]
-command = ["/bin/sh", "-c", '{note}; sleep 0.1']
+command = ["/bin/sh", "-c", '{note}; sleep 0.03']
 queue = "slow"
 
 [handlers.once]
-command = ["/bin/sh", "-c", '{note}; sleep 0.1']
+command = ["/bin/sh", "-c", '{note}; sleep 0.03']
 queue = "slow"
 on_interrupt = "fail"
 

@@ -32,8 +32,8 @@ def run(kills: int, directory: Path) -> Figure:
     unbegun = sum(siege.unbegun for siege in sieges)
     text = (
         f"{kills:,} kills at {rate:,.0f} acknowledged a second: {len(faults)} faults in {tasks:,} tasks,"
-        f" {repeated:,} attempts cut off, {unbegun:,} tasks interrupted too often before they began; next acknowledgement p50 {statistics.median(delays):.2f} s,"
-        f" p99 {late:.2f} s"
+        f" {repeated:,} attempts cut off, {unbegun:,} tasks given up before they began;"
+        f" next acknowledgement p50 {statistics.median(delays):.2f} s, p99 {late:.2f} s"
     )
     faults += [f"p99 over {SOON:g} s"] * (late > SOON) + [f"less than {ENOUGH} a second"] * (rate < ENOUGH)
     return Figure.of(text, faults)

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 _SETSIGDEF, _SETSID = 0x04, 0x80
-#: What Python ignores.
-_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+#: What Python ignores, and what whoever started the daemon may have had it ignore: a shell's `&`, or nohup.
+_SIGNALS = (
+    *(signal.SIGPIPE, signal.SIGXFSZ),
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
+)
 #: More than any of the C library's structures takes.
 _ROOM = 1024
 #: What may be the working directory's fault.

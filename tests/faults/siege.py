@@ -36,11 +36,14 @@ _LEFT = """
 class Siege:
     """One journal's daemons, felled so many times, and what came of it."""
 
-    def __init__(self, victim: Victim, times: int, fell: Callable[[Victim], object]) -> None:
-        """Carry it through; `fell` ends the daemon, which is then started again."""
+    def __init__(
+        self, victim: Victim, times: int, fell: Callable[[Victim], object], in_flight: int = IN_FLIGHT
+    ) -> None:
+        """Carry it through; `fell` ends the daemon, with so many attempts cut off at the most, and it is started again."""
         self._moments = random.Random(times)  # noqa: S311 - the same moments each time
         self._victim = victim
         self._fell = fell
+        self._in_flight = in_flight
         self.felled: list[float] = []
         #: For each daemon when it first acknowledged, and when it was felled.
         self.lives: list[tuple[float, float]] = []
@@ -91,7 +94,7 @@ class Siege:
         yield from witness.needlessly_repeated(journal)
         self.repeated = witness.repeated(started, journal)
         self.unbegun = witness.given_up_unbegun(started, journal)
-        if self.repeated > IN_FLIGHT * len(self.felled):
+        if self.repeated > self._in_flight * len(self.felled):
             yield f"{self.repeated} attempts were repeated, more than were in flight"
         yield from self._victim.faults
 

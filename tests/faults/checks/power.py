@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from taskd.core.pace import MOST
+
 from .. import broken
 from ..check import Check, Figure, Run
 from ..disk import disk
-from ..load import config
+from ..load import IN_FLIGHT, config
 from ..siege import Siege
 from ..victim import Victim
 
+#: With functions and commands that take a moment. Without its disk the daemon lives on for a while: what was started
+#: ahead then begins, and nobody can record what came of it.
+QUEUES = 2
 #: Cuts of one journal; there are as many journals as that takes.
 ROUND = 100
 
@@ -20,7 +25,7 @@ def _siege(kind: str, directory: Path, cuts: int, way: str = "") -> Siege:
     directory.mkdir()
     victim = Victim(directory, config(directory), broken.program(way) if way else ())
     with disk(kind, directory / "image", victim.state) as power:
-        siege = Siege(victim, cuts, power.cut)
+        siege = Siege(victim, cuts, power.cut, IN_FLIGHT + QUEUES * MOST)
     shutil.rmtree(directory)
     return siege
 

@@ -39,7 +39,7 @@ class Siege:
     def __init__(
         self, victim: Victim, times: int, fell: Callable[[Victim], object], in_flight: int = IN_FLIGHT
     ) -> None:
-        """Carry it through; `fell` ends the daemon, which is then started again, and cuts off so many attempts at most."""
+        """Carry it through; `fell` ends the daemon, which is started again, and cuts off so many attempts at most."""
         self._moments = random.Random(times)  # noqa: S311 - the same moments each time
         self._victim = victim
         self._fell = fell

@@ -19,6 +19,7 @@ CONFIG = """
 [limits]
 keep_finished = "3650d"
 keep_keys = "3650d"
+reserve_disk = "2MiB"
 [queues.line]
 concurrency = 1
 [queues.other]
@@ -77,9 +78,9 @@ class Ledger:
         """Note what was acknowledged; a task may be so twice, by its key."""
         self.accepted += [task_id for task_id in task_ids if task_id not in self.accepted]
 
-    def one(self, number: int) -> int:
-        """One of the accepted tasks."""
-        return self.accepted[number % len(self.accepted)]
+    def one(self, number: int) -> int | None:
+        """One of the accepted tasks; None where there are none."""
+        return self.accepted[number % len(self.accepted)] if self.accepted else None
 
     def see(self, task: Mapping[str, Any]) -> None:
         """Note a task as it is now."""
@@ -110,7 +111,9 @@ class Ledger:
         priorities = {task_id: task["priority"] for task_id, task in self._final.items()}
         for event in history:
             task_id, state = event["task"], State(event["state"])
-            assert task_id not in states or state in LIFE[states[task_id]], f"{states[task_id]}, and then {event}"
+            assert task_id not in states or state in LIFE.get(states[task_id], ()), (
+                f"{states[task_id]}, and then {event}"
+            )
             attempts[task_id] += state is State.RUNNING
             assert event["attempt"] == attempts[task_id], f"attempts rise by one: {event}"
             if state is State.RUNNING and event["queue"] == "line":

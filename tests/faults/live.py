@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,6 +58,8 @@ class Live(RuleBasedStateMachine):
     #: How the daemon is altered, and where it lives.
     way: ClassVar[str] = "moved-clock"
     directory: ClassVar[Path]
+    #: What was wrong, in the order in which that was found.
+    found: ClassVar[list[BaseException]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,19 +116,20 @@ class Live(RuleBasedStateMachine):
         if answer.status == 200:
             self.ledger.accept([task["id"] for task in answer.json])
 
-    @precondition(lambda self: self.ledger.accepted)
     @rule(number=which, action=st.sampled_from(["cancel?wait=0", "hold", "release", "retry"]))
     def steer(self, number: int, action: str) -> None:
-        answer = self._ask(f"/tasks/{self.ledger.one(number)}/{action}")
+        if (task_id := self.ledger.one(number)) is None:
+            return
+        answer = self._ask(f"/tasks/{task_id}/{action}")
         if action == "retry" and answer.status == 202:
             self.ledger.accept([answer.json["id"]])
 
-    @precondition(lambda self: self.ledger.accepted)
     @rule(number=which)
     def delete(self, number: int) -> None:
-        task_id = self.ledger.one(number)
-        if self._ask(f"/tasks/{task_id}", method="DELETE").status in (200, 500, 503, 507):
-            self.ledger.gone.add(task_id)
+        if (task_id := self.ledger.one(number)) is not None:
+            status = self._ask(f"/tasks/{task_id}", method="DELETE").status
+            # Without room nobody knows.
+            self.ledger.gone |= {task_id} if status == 200 or status >= 500 else set()
 
     @rule(action=st.sampled_from(["cancel", "hold", "release"]), label=st.sampled_from(["a", "b"]))
     def steer_many(self, action: str, label: str) -> None:
@@ -139,12 +143,12 @@ class Live(RuleBasedStateMachine):
     def steer_schedule(self, action: str) -> None:
         self._ask(f"/schedules/often/{action}")
 
-    @precondition(lambda self: self.ledger.accepted)
     @rule(number=which)
     def wait(self, number: int) -> None:
-        answer = self._ask(f"/tasks/{self.ledger.one(number)}?wait=0.2", method="GET")
-        if answer.status == 200:
-            self.ledger.see(answer.json)
+        if (task_id := self.ledger.one(number)) is not None:
+            answer = self._ask(f"/tasks/{task_id}?wait=0.2", method="GET")
+            if answer.status == 200:
+                self.ledger.see(answer.json)
 
     # What befalls it
 
@@ -175,7 +179,7 @@ class Live(RuleBasedStateMachine):
         def ask(key: str) -> int:
             try:
                 answer = self.taskd.post(f"/task?queue=other&{query}", key, **{"Idempotency-Key": key})
-            except OSError:
+            except (OSError, HTTPException):
                 return UNKNOWN
             return int(answer.json["id"]) if answer.status == 202 else UNKNOWN
 
@@ -243,11 +247,16 @@ class Live(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Take everything out of the way: each task comes to its end."""
+        found = sys.exc_info()[1]
         try:
             # What a rule found is not to be found again.
-            if sys.exc_info()[0] is None:
+            if found is None:
                 self._end()
+        except Exception as error:
+            found = error
+            raise
         finally:
+            self.found += [found] if found else []
             self.taskd.close()
             subprocess.run(["umount", "-l", str(self.state)], check=True)
             shutil.rmtree(self.home)
@@ -276,4 +285,4 @@ class Live(RuleBasedStateMachine):
 
 def machine(directory: Path, way: str) -> type[Live]:
     """The machine, whose daemons live in a directory."""
-    return type("LiveHere", (Live,), {"way": way, "directory": directory})
+    return type("LiveHere", (Live,), {"way": way, "directory": directory, "found": []})

@@ -21,12 +21,16 @@ def run(size: int, directory: Path, way: str = "moved-clock", shrinks: bool = Tr
     """Drive so many daemons, each through as many steps."""
     if os.geteuid() != 0:
         raise NotHere("needs root, for a state directory that can be filled")
-    told = io.StringIO()
+    told, made = io.StringIO(), machine(directory, way)
     try:
         with contextlib.redirect_stdout(told):
-            _drive(size, machine(directory, way), shrinks)
-    except (AssertionError, OSError) as error:
-        return Figure(False, f"{error}\n{chr(10).join(getattr(error, '__notes__', []))}\n{told.getvalue()}"[:8000])
+            _drive(size, made, shrinks)
+    except Exception as error:
+        # What is found of processes is not always found again, of which Hypothesis then tells instead.
+        first = made.found[0] if made.found else error
+        if not isinstance(first, (AssertionError, OSError)):
+            raise
+        return Figure(False, "\n".join([str(first), *getattr(error, "__notes__", []), told.getvalue()])[:8000])
     return Figure(True, f"{size} daemons through {STEPS} steps each: nothing lost, doubled, overtaken or changed")
 
 

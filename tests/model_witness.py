@@ -146,7 +146,7 @@ class Witness:
         policy = self.configure.policies.get(task.spec.handler)
         seconds = self.seconds.get(task.spec.handler, ())
         strict = task.batch is not None and self._batch(task.batch).fail_fast
-        if not seconds or strict or (policy and not policy.requeue_interrupted):
+        if not seconds or strict or task.interruptions or (policy and not policy.requeue_interrupted):
             return 0
         mean = seconds[0]
         for each in seconds[1:]:

@@ -101,6 +101,15 @@ def test_a_batch_that_a_failure_ends_is_never_started_ahead(core: Desk) -> None:
     assert started(core.end(3, FAILURE, seconds=SHORT)) == []
 
 
+def test_one_that_was_cut_off_is_not_started_ahead_again(core: Desk) -> None:
+    """Given up after three interruptions is nothing that only waited for its place."""
+    assert started(core.submit(*[spec()] * 2)) == [3, 4]
+    core.end(3, INTERRUPTED)
+    assert core.tasks[3].state == "queued"
+    core.end(4, seconds=SHORT)
+    assert core.tasks[3].state == "running"
+
+
 def test_priority_counts(core: Desk) -> None:
     """Who comes first is started ahead first."""
     core.submit(*[spec()] * 200)

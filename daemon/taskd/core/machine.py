@@ -214,7 +214,8 @@ class Core(Steering):
         # What waits for its place counts as running: cut off there by a crash it must not count as having run once, and
         # what the failure of another one cancels must not have started.
         strict = task.batch in self._batches and self._batches[task.batch].batch.fail_fast
-        may = self._policy(task).requeue_interrupted and not strict
+        # Nor is one that was cut off: interrupted three times it is given up, and so might never have begun.
+        may = self._policy(task).requeue_interrupted and not strict and not task.interruptions
         return self._pace.ahead(task.spec.handler, places) if may else 0
 
     def _concurrency(self, queue: str) -> int:

@@ -18,15 +18,29 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from process import AS_NOBODY, PATIENCE, environment
 
 #: What steers a terminal: colours, the cursor, a title.
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[()=>][A-Z0-9]?")
+
+
+def line_of(running: subprocess.Popen[str], stream: IO[str] | None) -> str:
+    """The next line of one of its streams; it is killed where none comes, which ends what it printed."""
+    assert stream is not None
+    timer = threading.Timer(PATIENCE, running.kill)
+    timer.start()
+    try:
+        return stream.readline()
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 class Taskctl:

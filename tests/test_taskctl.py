@@ -13,7 +13,7 @@ import click
 import pytest
 
 from process import PATIENCE, Taskd, pipe_gate
-from taskctl import Taskctl
+from taskctl import Taskctl, line_of
 from taskd import __version__
 from taskd.cli.table import COMMANDS, module_of
 
@@ -297,15 +297,14 @@ def test_watches(taskctl: Taskctl, daemon: Taskd) -> None:
         piped = stack.enter_context(taskctl.start("list", "-w", "--filter", "label=watched", "--fields", "id,state"))
         # It does not end by itself, and is waited for.
         stack.callback(piped.kill)
-        assert piped.stdout
         terminal.until("ID +STATE")
         task_id = taskctl.out("add", "gate", f"gate={gate}", "--label", "watched")
         terminal.until(f"{task_id} +running")
-        while not (line := piped.stdout.readline()).endswith("running\n"):
+        while not (line := line_of(piped, piped.stdout)).endswith("running\n"):
             assert line
         go()
         terminal.until(f"{task_id} +succeeded")
-        assert piped.stdout.readline() == f"{task_id}\tsucceeded\n"
+        assert line_of(piped, piped.stdout) == f"{task_id}\tsucceeded\n"
         assert terminal.interrupt() == 130
 
 

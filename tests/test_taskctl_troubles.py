@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from helpers import eventually
 from process import PATIENCE, Taskd, pipe_gate
 from stand_in import DIES, Dies, Reply, StandIn, problem
-from taskctl import Taskctl
+from taskctl import Taskctl, line_of
 
 CONFIG = """
 [handlers.quick]
@@ -174,13 +174,11 @@ def test_runs_over_a_restart(tmp_path: Path, end: object) -> None:
     go = pipe_gate(gate)
     with Taskd(tmp_path, CONFIG) as daemon:
         running = Taskctl(daemon.socket).start("run", "gate", f"gate={gate}", "-q")
-        assert running.stdout
-        assert running.stderr
         # What it has not heard of when the daemon crashes is lost.
-        assert (running.stdout.readline(), running.stderr.readline()) == ("attempt 1\n", "cried\n")
+        assert (line_of(running, running.stdout), line_of(running, running.stderr)) == ("attempt 1\n", "cried\n")
         end(daemon)  # type: ignore[operator]
         daemon.start()
-        assert running.stdout.readline() == "attempt 2\n"
+        assert line_of(running, running.stdout) == "attempt 2\n"
         go()
         out, err = running.communicate(timeout=PATIENCE)
         assert (out, err, running.returncode) == ("after\n", "cried\n", 0)
@@ -206,15 +204,40 @@ def test_follows_retries_over_a_restart(tmp_path: Path, end: object) -> None:
     go = pipe_gate(gate)
     with Taskd(tmp_path, CONFIG) as daemon:
         running = Taskctl(daemon.socket).start("run", "second", f"gate={gate}", "-q")
-        assert running.stdout
-        # The first attempt may be over before it is followed.
-        while (line := running.stdout.readline()) != "2\n":
-            assert line == "1\n"
+        assert [line_of(running, running.stdout) for _ in range(2)] == ["1\n", "2\n"]
         end(daemon)  # type: ignore[operator]
         daemon.start()
-        assert running.stdout.readline() == "3\n"
+        assert line_of(running, running.stdout) == "3\n"
         go()
         assert running.communicate(timeout=PATIENCE) == ("after\n", "")
+
+
+def test_shows_the_first_attempt_though_it_is_over(tmp_path: Path) -> None:
+    """`run` begins with what the first attempt has printed, however late it comes to follow."""
+    gate = tmp_path / "gate"
+    go = pipe_gate(gate)
+    with Taskd(tmp_path, CONFIG) as daemon:
+        taskctl = Taskctl(daemon.socket)
+        typed = ("second", f"gate={gate}", "--unique", "payload", "-q")
+        task_id = int(taskctl.out("add", *typed))
+        eventually(lambda: daemon.task(task_id)["attempt"] == 2, PATIENCE)
+        running = taskctl.start("run", *typed, "--join")
+        assert [line_of(running, running.stdout) for _ in range(2)] == ["1\n", "2\n"]
+        go()
+        assert running.communicate(timeout=PATIENCE) == ("after\n", "")
+
+
+def test_misses_no_attempt_that_ended_meanwhile(site: StandIn) -> None:
+    """An attempt that was silent until the daemon stopped, and over when one follows again, is shown all the same."""
+    path = "/tasks/7/output?stream=stdout&{}"
+    first, second = ({"Taskd-Attempt": number} for number in ("1", "2"))
+    site.on(f"GET {path.format('follow=true')}", Reply(headers=first, parts=[]), Reply(headers=second, parts=[b"2\n"]))
+    site.on(f"GET {path.format('attempt=1')}", Reply(headers=first, parts=[b"1\n"]))
+    site.on(f"GET {path.format('attempt=2')}", Reply(headers=second, parts=[b"2\n"]))
+    over = "2026-01-31T08:00:00Z"
+    attempts = [{"number": number, "finished_at": over, "error": {"reason": "exit"}} for number in (1, 2)]
+    site.on("GET /tasks/7", Reply({"finished_at": None}), Reply({"finished_at": over, "attempts": attempts}))
+    assert Taskctl(site.path).out("logs", "-f", "--stream", "stdout", "7") == "1\n2"
 
 
 def test_says_that_some_may_be_missing(site: StandIn) -> None:
@@ -269,7 +292,7 @@ def test_who_reads_no_more_is_no_trouble(daemon: Taskd, taskctl: Taskctl) -> Non
     with taskctl.start("list", "--all", "--no-trunc", "-o", "json") as listing:
         assert listing.stdout
         assert listing.stderr
-        listing.stdout.readline()
+        line_of(listing, listing.stdout)
         listing.stdout.close()
         assert (listing.wait(PATIENCE), listing.stderr.read()) == (0, "")
     taskctl("cancel", "--filter", "label=pipe", "--yes")

@@ -29,12 +29,12 @@ def end_of(session: Session, task_id: int, *, follow: bool, quiet: bool) -> Mapp
 
 def _show_output(session: Session, task_id: int) -> None:
     # Threads are only for those who follow.
-    from .following import follow  # noqa: PLC0415
+    from .following import follow_all  # noqa: PLC0415
     from .sinks import STREAMS, Sink  # noqa: PLC0415
 
-    # As it comes, whatever it is: this is the caller's own task.
+    # As it comes, whatever it is: this is the caller's own task, whose first attempt may be over before it is followed.
     sinks = {stream: Sink(descriptor) for stream, descriptor in STREAMS.items()}
-    follow(session.plain, task_id, {}, sinks, session.say)
+    follow_all(session.plain, task_id, sinks, session.say)
 
 
 def sentence(task: Mapping[str, Any]) -> str:

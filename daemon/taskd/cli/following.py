@@ -35,6 +35,10 @@ class Follower(threading.Thread):
         #: What ended it before the task was over.
         self.error: TaskdError | OSError | None = None
 
+    def from_the_first(self) -> None:
+        """Write what attempts before the present one have printed as well; before it is started."""
+        self._first = 1
+
     def run(self) -> None:
         """Write all that comes."""
         try:
@@ -84,7 +88,10 @@ class Follower(threading.Thread):
     def _go_on(self, attempt: int) -> int:
         """Write the rest of attempts before this one; answer how much of this one is written already."""
         first, self._first = self._first, attempt
-        return self._catch_up(first, attempt, self._written) if first is not None and self._written else 0
+        # With a tail what was before is not wanted.
+        if first is None or "tail" in self._options or (attempt == first and not self._written):
+            return 0
+        return self._catch_up(first, attempt, self._written)
 
     def _catch_up(self, first: int, attempt: int, skip: int) -> int:
         task = self._plain.ask(f"/tasks/{self._task_id}")
@@ -105,7 +112,18 @@ class Follower(threading.Thread):
 
 def follow(plain: Plain, task_id: int, options: Mapping[str, Any], sinks: Mapping[str, Sink], say: Say) -> None:
     """Write what a task prints to the sink of each stream until it is over; raises what kept one from it."""
-    followers = [Follower(plain, task_id, {**options, "stream": stream}, sink, say) for stream, sink in sinks.items()]
+    _until_over([Follower(plain, task_id, {**options, "stream": name}, sink, say) for name, sink in sinks.items()])
+
+
+def follow_all(plain: Plain, task_id: int, sinks: Mapping[str, Sink], say: Say) -> None:
+    """As `follow`, with what attempts that are over have printed already."""
+    followers = [Follower(plain, task_id, {"stream": name}, sink, say) for name, sink in sinks.items()]
+    for follower in followers:
+        follower.from_the_first()
+    _until_over(followers)
+
+
+def _until_over(followers: list[Follower]) -> None:
     for follower in followers:
         follower.start()
     for follower in followers:

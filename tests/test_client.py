@@ -341,7 +341,7 @@ def test_reloads_by_the_command(taskd: Taskd) -> None:
 
 
 def test_says_who_may_not_connect(taskd: Taskd) -> None:
-    """Whose user may not connect learns which group to join, at once."""
+    """Whose user may not connect to what has no group learns that it is another's, at once."""
     taskd.socket.chmod(0o600)
     try:
         refused = command("--reload", "--socket", str(taskd.socket), ordinary=True)
@@ -349,7 +349,7 @@ def test_says_who_may_not_connect(taskd: Taskd) -> None:
         taskd.socket.chmod(0o660)
     if os.geteuid() == 0:
         assert refused.returncode == 69
-        assert 'you are not in the group root; type: sudo adduser "$USER" root' in refused.stderr
+        assert "it is its owner's alone" in refused.stderr
 
 
 def test_is_imported_without_the_daemon(taskd: Taskd) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,15 +88,23 @@ def test_version_is_told_without_a_daemon(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to become another user")
-def test_says_which_group_is_missing(tmp_path: Path) -> None:
-    """Who may not connect is told the group, and what to type."""
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("daemon", 'you are not in the group daemon; type: sudo adduser "$USER" daemon, and log in anew'),
+        ("root", "it is its owner's alone; set TASKD_SOCKET to one that is yours"),
+    ],
+)
+def test_says_which_group_is_missing(tmp_path: Path, group: str, said: str) -> None:
+    """Who may not connect is told the group, and what to type; but nobody is told to join the group root."""
     with StandIn(tmp_path / "s"):
         tmp_path.chmod(0o711)
         for parent in list(tmp_path.parents)[:2]:
             parent.chmod(0o711)
+        shutil.chown(tmp_path / "s", group=group)
         (tmp_path / "s").chmod(0o660)
         ran = Taskctl(tmp_path / "s")("list", status=3, ordinary=True)
-    assert 'you are not in the group root; type: sudo adduser "$USER" root, and log in anew' in ran.stderr
+    assert said in ran.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to become another user")

@@ -10,9 +10,10 @@ import errno
 import grp
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -174,10 +175,13 @@ def unreachable(path: str, error: Exception) -> Unreachable:
 
 
 def _permission(path: str) -> str:
-    try:
-        group = grp.getgrgid(os.stat(path).st_gid).gr_name
-    except (OSError, KeyError):
-        group = "taskd"
+    group = "taskd"
+    with suppress(OSError, KeyError):
+        there = os.stat(path)
+        # Who is in the group root may do far more than hand in tasks: that is never advised.
+        if not there.st_gid or not there.st_mode & stat.S_IWGRP:
+            return f"you may not connect to {path}: it is its owner's alone; set TASKD_SOCKET to one that is yours"
+        group = grp.getgrgid(there.st_gid).gr_name
     return (
         f"you may not connect to {path}: you are not in the group {group};"
         f' type: sudo adduser "$USER" {group}, and log in anew'

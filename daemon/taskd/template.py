@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ValidationFailed
-from .values import nearest
+from .values import similar
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
@@ -57,7 +57,9 @@ def _value(payload: Any, field: str, allow_dash: bool) -> str:
     if not isinstance(payload, dict):
         raise ValidationFailed(f'the payload must be an object with the field "{field}"')
     if field not in payload:
-        raise ValidationFailed(f'the payload lacks the field "{field}"{nearest(field, payload)}')
+        there = similar(field, payload)
+        hint = f'; it has "{there}"' if there is not None else ""
+        raise ValidationFailed(f'the payload lacks the field "{field}"{hint}')
     text = _text(payload[field], field)
     if "\0" in text:
         raise ValidationFailed(f'the field "{field}" holds a NUL, which no argument can carry')

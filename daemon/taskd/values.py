@@ -102,8 +102,14 @@ def format_time(microseconds: int | None) -> str | None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Answer '; did you mean "X"?' for the known word nearest to `word`, or nothing."""
+    found = similar(word, known)
+    return f'; did you mean "{found}"?' if found is not None else ""
+
+
+def similar(word: str, known: Iterable[str]) -> str | None:
+    """Answer the known word nearest to `word`, None where none is near."""
     found = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{found[0]}"?' if found else ""
+    return found[0] if found else None
 
 
 def parse_json(text: bytes, depth: int = MAX_DEPTH) -> Any:

@@ -314,6 +314,7 @@ def test_says_how_the_daemon_is(taskctl: Taskctl, daemon: Taskd) -> None:
     assert taskctl.seen("health").splitlines()[1].split()[:2] == ["ok", "true"]
     assert taskctl.out("version") == f"{__version__}\t{__version__}\t{daemon.socket}"
     assert "does nothing" in taskctl.seen("handlers")
+    assert re.search(r"^say .* status *$", taskctl.seen("handlers"), re.MULTILINE)
     assert json.loads(taskctl.out("handlers", "quick", "-o", "json"))["description"] == "does nothing"
     assert re.search(r"^ +description: does nothing$", taskctl.seen("handlers", "quick"), re.MULTILINE)
 

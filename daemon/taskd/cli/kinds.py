@@ -149,6 +149,10 @@ def _bound(row: Row, _: datetime) -> str:
     return "-" if row["timeout"] is None else times.duration(row["timeout"])
 
 
+def _takes(row: Row, _: datetime) -> str:
+    return visible(", ".join(row["fields"]))
+
+
 def _about(row: Row, _: datetime) -> str:
     remarks = ["the default"] * row["default"] + ["not for you"] * (not row["allowed"])
     return visible("; ".join([*filter(None, [row["description"]]), *remarks]))
@@ -195,7 +199,7 @@ HANDLER = Kind(
         column("queue", gives_way=True),
         Column("TIMEOUT", _bound, ("timeout",), right=True),
         column("retries", right=True),
-        column("fields", gives_way=True),
+        Column("FIELDS", _takes, ("fields",), gives_way=True),
         Column("ABOUT", _about, ("description", "default", "allowed"), gives_way=True),
     ),
     plain=("name", "kind", "queue", "timeout", "retries", "allowed", "default", "description"),

@@ -62,11 +62,11 @@ class _Library:
         self.attributes = ctypes.create_string_buffer(_ROOM)
         self._check(self._c.posix_spawnattr_init(self.attributes))
         self._c.posix_spawnattr_setflags(self.attributes, ctypes.c_short(_SETSIGDEF | _SETSID))
-        ignored = ctypes.create_string_buffer(_ROOM)
-        self._c.sigemptyset(ignored)
+        defaults = ctypes.create_string_buffer(_ROOM)
+        self._c.sigemptyset(defaults)
         for number in _SIGNALS:
-            self._c.sigaddset(ignored, number)
-        self._c.posix_spawnattr_setsigdefault(self.attributes, ignored)
+            self._c.sigaddset(defaults, number)
+        self._c.posix_spawnattr_setsigdefault(self.attributes, defaults)
 
     def strings(self, texts: Sequence[str]) -> Any:
         """An array of strings, with the null pointer that ends it; raises ValueError."""

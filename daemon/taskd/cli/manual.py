@@ -55,11 +55,11 @@ _EXITS = {
     exits.USAGE: "A mistake in what was typed.",
     exits.UNREACHABLE: "No taskd answers, or not in time.",
     exits.OVER: "The time to wait was over.",
-    exits.INTERRUPTED: "Interrupted with Ctrl-C; what was handed in goes on.",
+    exits.INTERRUPTED: "Interrupted with Ctrl-C; what was handed in goes on, unless map was told to cancel it.",
 }
 _OF_RUN = {
     exits.TIMEOUT: "It took longer than its timeout.",
-    exits.TASKD: "taskd refused it, or could not run it.",
+    exits.TASKD: "taskd refused it, could not run it, or does not answer.",
     exits.NOT_EXECUTABLE: "Its command could not be started.",
     exits.NOT_THERE: "Its command is not there.",
 }

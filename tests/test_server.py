@@ -493,6 +493,23 @@ def test_a_connection_that_asks_nothing_is_closed_after_its_time(boxes: Callable
     assert read(waiting)[1] == b"waited"
 
 
+def test_what_was_asked_in_time_is_served_however_late_the_loop_comes_to_it(boxes: Callable[..., Box]) -> None:
+    """A machine that stands still for longer than a connection may idle loses nobody's request."""
+    box = boxes(idle=0.0)
+    stands, goes_on = threading.Event(), threading.Event()
+
+    def stand() -> None:
+        stands.set()
+        assert goes_on.wait(PATIENCE)
+
+    box.server.beat(stand)
+    assert stands.wait(PATIENCE)
+    client = box.get()
+    goes_on.set()
+    assert read(client)[1] == b"hello"
+    assert ended(client)
+
+
 def test_a_client_that_does_not_read_is_sent_away(boxes: Callable[..., Box]) -> None:
     """An answer that nobody takes ends, and with it the thread that makes it."""
     box = boxes(idle=0.3)

@@ -123,10 +123,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def expire(self) -> None:
         """End a connection that has had its time; a request half arrived is answered with 408."""
         sending = self.total_outbufs_len or self.close_when_flushed or self._lingers_until is not None
-        if self.request is None or sending:
-            self.handle_close()
-        else:
+        if self.request is not None and not sending:
             self._refuse(Late(""))
+        elif sending or not self._has_input():
+            self.handle_close()
+        # else it asked in time, and the loop, which was kept waiting, reads that in its next turn.
 
     def turn_away(self) -> None:
         """Answer that the user has too many connections, before anything is asked, and close."""

@@ -53,6 +53,8 @@ class Runner:
         self.lines: list[tuple[int, str, bytes]] = []
         self.spoke: queue.SimpleQueue[tuple[int, str, bytes]] = queue.SimpleQueue()
         self.reports: list[tuple[int, int, Outcome]] = []
+        #: How many came at a time.
+        self.together: list[int] = []
         self.jitter: list[float] = []
         self.seconds: list[float | None] = []
         self._ids = count(1)
@@ -100,6 +102,7 @@ class Runner:
         assert threading.current_thread() is self.executor
         with self._reported:
             self.reports.extend((each.task_id, each.attempt, each.outcome) for each in ended)
+            self.together.append(len(ended))
             self.jitter += [each.jitter for each in ended]
             self.seconds += [each.seconds for each in ended]
             self._reported.notify_all()

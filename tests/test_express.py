@@ -20,8 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import Rig, Site
 from helpers import eventually
 from process import AS_NOBODY, Answer, Taskd
+from taskd.api import Express, Services
 from taskd.server import Server, ServerSettings, bind, unbind
 from taskd.shown import task_json, task_text
 from taskd.task import Spec, State, Submitter, Task
@@ -268,6 +270,13 @@ class Clerk:
         self.replies: list[Any] = []
         self.taken = True
         self.threads: list[str] = []
+        #: How many replies there were each time that they were handed in.
+        self.handed_in: list[int] = []
+
+    def hand_in(self) -> None:
+        """Note what is there."""
+        if not self.handed_in or self.handed_in[-1] != len(self.replies):
+            self.handed_in.append(len(self.replies))
 
     def recognise(self, request: Any) -> Clerk | None:
         """Know it."""
@@ -346,6 +355,52 @@ def test_who_waits_to_be_told_to_go_on_is_told_after_the_answer_before(served: A
     clerk.replies[1][1].put(b"second")
     server.flush()
     assert answer_of(client) == b"second"
+
+
+def test_what_comes_in_one_turn_is_handed_in_at_once(served: Any) -> None:
+    """Requests that were there together share a commit."""
+    server, clerk, connect = served
+    stands, goes_on = threading.Event(), threading.Event()
+
+    def stand() -> None:
+        stands.set()
+        assert goes_on.wait(10)
+
+    clients = [connect() for _ in range(10)]
+    eventually(lambda: server.connections == 10)
+    server.beat(stand)
+    assert stands.wait(10)
+    for client in clients:
+        client.sendall(POST)
+    goes_on.set()
+    eventually(lambda: clerk.handed_in[-1:] == [10])
+    assert clerk.handed_in == [0, 10]
+
+
+def test_what_is_handed_in_too_late_is_refused(rigs: Callable[..., Rig]) -> None:
+    """Whoever was taken in while the daemon closed its books is told so, and not left waiting."""
+    rig = rigs()
+    services: Services = Site(rig).app.extensions["taskd"]
+    answers: list[Any] = []
+    peer = (os.getpid(), os.geteuid(), os.getegid())
+    services.callers.find(peer, (), rig.config.access)
+    headers = {"HOST": "localhost", "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": "1"}
+    name = next(iter(rig.config.handlers))
+    head = SimpleNamespace(command="POST", path="/task", query=f"handler={name}", version="1.1", headers=headers)
+    head.proxy_netloc = ""
+    express = Express(services)
+    handling = express.recognise(head)
+    assert handling
+    client, reply = SimpleNamespace(peer=peer, peer_groups=lambda: ()), SimpleNamespace(put=answers.append)
+    rig.inbox.on_answers = lambda: answers.append("sent")
+    assert handling.take(b"1", client, reply)
+    assert not answers
+    rig.inbox.close()
+    express.hand_in()
+    refused, sent = answers
+    assert sent == "sent"
+    assert handling.render(refused, 0.0)[0].startswith(b"HTTP/1.1 503 ")
+    assert json.loads(handling.render(refused, 0.0)[1])["code"] == "draining"
 
 
 def test_many_wait_without_a_thread(served: Any) -> None:

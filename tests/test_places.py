@@ -11,6 +11,7 @@ import pytest
 
 from attempts import Runner, command, function, shell
 from helpers import eventually
+from taskd.executor import PLENTY
 from taskd.task import Outcome, Reason
 
 CHOOSE = function("choose", kill_after=0.2)
@@ -87,6 +88,29 @@ def test_time_limit_of_one_that_waits(runner: Runner) -> None:
     second = runner.launch(function("echo"), places=1, timeout=0.5)
     assert runner.outcome(first).succeeded
     assert runner.outcome(second).succeeded
+
+
+def test_what_ends_is_reported_together_while_there_is_plenty(
+    runner: Runner, gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many short attempts share a commit; once few are left, and in any other queue, nobody waits for anybody."""
+    monkeypatch.setattr("taskd.executor.GATHERED", 1000.0)
+    first = runner.launch(shell(f"read x < {gate}"), places=1)
+    tasks = [first, *(runner.launch(command("/bin/true"), places=1) for _ in range(40))]
+    assert runner.run(function("echo"), places=1, queue="other").succeeded
+    gate.write_text("\n")
+    assert all(runner.outcome(task).succeeded for task in tasks)
+    assert runner.together == [1, 41 - PLENTY, *[1] * PLENTY]
+    assert order(runner)[1:] == tasks
+
+
+def test_what_has_ended_waits_for_a_moment_at_the_most(runner: Runner, gate: Path) -> None:
+    """Long attempts that are still to come keep nobody from what has ended."""
+    first = runner.launch(command("/bin/true"), places=1)
+    for _ in range(2 * PLENTY):
+        runner.launch(shell(f"read x < {gate}"), places=1)
+    assert runner.outcome(first).succeeded
+    assert len(runner.reports) == 1
 
 
 @pytest.mark.parametrize("stop", ["kill_all", "close"])

@@ -173,12 +173,13 @@ class Inbox:
             for attempt in ended:
                 log.warning("task %d ended after the last commit; its attempt counts as interrupted", attempt.task_id)
 
-    def put(self, item: Item) -> None:
-        """Hand in an item; raises Draining once the inbox is closed."""
+    def put(self, *items: Item) -> None:
+        """Hand in items, all or none; raises Draining once the inbox is closed."""
         with self._lock:
             if self._closed:
                 raise Draining
-            self._items.put(item)
+            for item in items:
+                self._items.put(item)
 
     def take(self, timeout: float | None, most: int) -> list[Item]:
         """Wait up to `timeout` seconds, None for ever, for an item; answer all that are there, until it is `most`.

@@ -8,13 +8,13 @@ place; what this accepts is read, authorised, taken and shown by the same functi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from ..errors import RequestError, ValidationFailed
+from ..errors import Draining, RequestError, ValidationFailed
 from ..events import Accepted, Submit
-from ..inbox import Ticket
+from ..inbox import Ticket, ticket_of
 from ..options import TASK_OPTIONS, read_options
 from ..shown import task_text
 from ..values import parse_json
@@ -76,6 +76,20 @@ class Express:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hosts = services.config().daemon.hosts
+        #: What was taken in this turn of the loop.
+        self._taken: list[Submit] = []
+
+    def hand_in(self) -> None:
+        """Hand in what was taken since the last time, all at once: one commit can serve it."""
+        if not self._taken:
+            return
+        taken, self._taken[:] = self._taken[:], []
+        try:
+            self._services.inbox.put(*taken)
+        except Draining as error:
+            for ticket in filter(None, map(ticket_of, taken)):
+                ticket.answer.put(error)
+            self._services.inbox.on_answers()
 
     def recognise(self, request: Request) -> Intake | None:
         """How all requests with this head are served; None is the ordinary way."""
@@ -87,7 +101,9 @@ class Express:
         if not names_us(request.headers.get("HOST", ""), self._hosts) or not _QUERY.fullmatch(request.query):
             return None
         options = _options(request.query)
-        return None if options is None else Intake(self._services, options, int(request.headers["CONTENT_LENGTH"]))
+        if options is None:
+            return None
+        return Intake(self._services, options, int(request.headers["CONTENT_LENGTH"]), self._taken.append)
 
 
 def _options(query: str) -> dict[str, Any] | None:
@@ -101,10 +117,13 @@ def _options(query: str) -> dict[str, Any] | None:
 class Intake:
     """Hands tasks in, all with the same options."""
 
-    def __init__(self, services: Services, options: Mapping[str, Any], length: int) -> None:
+    def __init__(
+        self, services: Services, options: Mapping[str, Any], length: int, hand_in: Callable[[Submit], None]
+    ) -> None:
         self._services = services
         self._options = options
         self._length = length
+        self._hand_in = hand_in
 
     def take(self, body: bytes, client: Client, reply: Reply) -> bool:
         """Hand a task in, whose answer comes when it is committed; False has it go the ordinary way."""
@@ -118,7 +137,7 @@ class Intake:
             return False
         try:
             spec = spec_of(parse_json(body), self._options, config, who)
-            inbox.put(Submit(Ticket(reply), [spec], who.submitter, offset=inbox.offset()))
+            self._hand_in(Submit(Ticket(reply), [spec], who.submitter, offset=inbox.offset()))
         except (ValueError, RequestError):
             return False
         return True

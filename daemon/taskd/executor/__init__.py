@@ -47,6 +47,9 @@ _log = logging.getLogger(__name__)
 #: Seconds before an attempt is started again for which something had run out, and before that is said again.
 PAUSE = 1.0
 SILENCE = 60.0
+#: Seconds for which what has ended may wait for more of its kind, and how many others must then be there to go on with.
+GATHERED = 0.004
+PLENTY = 8
 
 
 class Report(Protocol):
@@ -68,6 +71,9 @@ class Executor(threading.Thread):
         self._places = Places(self._begin)
         #: What has ended in this turn of the loop.
         self._ended: list[AttemptEnded] = []
+        #: Their queues, and until when they may wait.
+        self._queues: set[str] = set()
+        self._gathers_until = 0.0
         self._closing = False
         #: Until when it is not said again that attempts wait.
         self._silent_until = 0.0
@@ -145,19 +151,32 @@ class Executor(threading.Thread):
         task = attempt.task
         del self._attempts[task.id]
         self._places.leave(attempt)
+        self._queues.add(task.spec.queue)
         jitter = random.random()  # noqa: S311 - spreads retries
         self._ended.append(AttemptEnded(task.id, task.attempt, outcome, jitter, attempt.seconds))
 
     def _hand_over(self) -> None:
         """Fill the places that have become free, and report all that has ended: one wake-up of whoever takes it."""
         self._places.fill()
-        if not self._ended:
+        if not self._ended or self._gathers():
             return
         ended, self._ended = self._ended, []
+        self._queues.clear()
+        self._gathers_until = 0.0
         try:
             self._report(ended)
         except Exception:
             _log.exception("reports were not taken: %s", ", ".join(f"task {each.task_id}" for each in ended))
+
+    def _gathers(self) -> bool:
+        """Whether what has ended may wait: then one turn and one sync serve more of it, and no place stands empty."""
+        if self._closing or any(self._places.waiting(queue) < PLENTY for queue in self._queues):
+            return False
+        now = time.monotonic()
+        if not self._gathers_until:
+            self._gathers_until = now + GATHERED
+            self._loop.after(GATHERED, lambda: None)  # wakes the loop, which then hands over
+        return now < self._gathers_until
 
     def _end(self, task_id: int, message: str | None) -> None:
         if attempt := self._attempts.get(task_id):

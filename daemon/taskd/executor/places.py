@@ -39,6 +39,10 @@ class Places:
         """Whether an attempt has not begun."""
         return attempt.task.id in self._queues[attempt.task.spec.queue].waiting
 
+    def waiting(self, queue: str) -> int:
+        """How many of a queue wait."""
+        return len(self._queues[queue].waiting) if queue in self._queues else 0
+
     def leave(self, attempt: Attempt) -> None:
         """Forget an attempt; its place is free, if it had one."""
         queue = self._queues[attempt.task.spec.queue]

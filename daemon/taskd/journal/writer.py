@@ -6,6 +6,7 @@ one transaction and one sync.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import sqlite3
@@ -30,9 +31,9 @@ def _insert(table: str, columns: str, verb: str = "INSERT") -> str:
     return f"{verb} INTO {table} ({columns}) VALUES ({places})"
 
 
-#: Rows that one statement inserts where there are many. After each statement the interpreter has to be got back, and a
-#: thread that is busy then keeps it for a while: ten thousand times that is seconds in which nobody is answered.
-_AT_ONCE = 100
+#: Rows that one statement inserts, where there are so many. After each one the interpreter has to be got back, and
+#: a thread that is busy then keeps it for a while: ten thousand times that is seconds in which nobody is answered.
+_AT_ONCE = (64, 16, 4, 1)
 
 INSERT_BATCH = _insert("batches", rows.BATCH_COLUMNS)
 INSERT_TASK = _insert("tasks", rows.TASK_COLUMNS + ", fingerprint")
@@ -167,7 +168,8 @@ def _statements(turn: Turn) -> Iterator[tuple[str, Sequence[rows.Row]]]:
     """What a turn writes, table by table."""
     yield INSERT_BATCH, [rows.batch_row(batch) for batch in turn.batches]
     yield from _in_bulk(INSERT_TASK, [rows.task_row(task) for task in turn.accepted.values()])
-    yield INSERT_ATTEMPT, [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
+    ended = [rows.attempt_row(attempt, attempt.outcome) for attempt in turn.ended if attempt.outcome]
+    yield from _in_bulk(INSERT_ATTEMPT, ended)
     yield UPDATE_TASK, [(*rows.life_row(task), task.id) for task in turn.changed.values()]
     yield INSERT_DEPENDENCY, [(task.id, other) for task in turn.accepted.values() for other in task.spec.depends_on]
     yield _DELETE_MET, list(turn.met)
@@ -180,12 +182,18 @@ def _statements(turn: Turn) -> Iterator[tuple[str, Sequence[rows.Row]]]:
 
 
 def _in_bulk(statement: str, values: Sequence[rows.Row]) -> Iterator[tuple[str, Sequence[rows.Row]]]:
-    """What inserts these rows: as many statements of many as there are, and the rest one by one."""
-    places = statement[statement.rindex("(") :]
-    whole = len(values) - len(values) % _AT_ONCE
-    parts = (values[start : start + _AT_ONCE] for start in range(0, whole, _AT_ONCE))
-    yield statement + f",{places}" * (_AT_ONCE - 1), [tuple(itertools.chain.from_iterable(part)) for part in parts]
-    yield statement, values[whole:]
+    """What inserts these rows, with as few statements as that takes."""
+    start = 0
+    for count in _AT_ONCE:
+        parts = [values[at : at + count] for at in range(start, len(values) - count + 1, count)]
+        start += count * len(parts)
+        yield _repeated(statement, count), [tuple(itertools.chain.from_iterable(part)) for part in parts]
+
+
+@functools.cache
+def _repeated(statement: str, count: int) -> str:
+    """The statement for so many rows."""
+    return statement + f",{statement[statement.rindex('(') :]}" * (count - 1)
 
 
 def _delete(execute_many: Callable[[str, Iterable[rows.Row]], Any], task_ids: Iterable[int]) -> None:

@@ -50,6 +50,9 @@ class Application(Protocol):
     def recognise(self, request: Any) -> Handling | None:
         """How a request that waitress has parsed is served; None is the ordinary way."""
 
+    def hand_in(self) -> None:
+        """Begin with what was taken since the last time."""
+
 
 @functools.lru_cache(maxsize=2)
 def http_date(second: int) -> bytes:
@@ -121,6 +124,11 @@ class Express:
         #: Any thread: sends the answers that are there.
         self.flush = self._replies.flush
         self._known: dict[bytes, Handling] = {}
+
+    def hand_in(self) -> None:
+        """Have the application begin with what it took in this turn of the loop."""
+        if self._application:
+            self._application.hand_in()
 
     def take_known(self, channel: Any, data: bytes) -> bool | None:
         """Serve a request that came whole, at once and alone; None where its head is not known."""

@@ -119,6 +119,7 @@ class Server(threading.Thread):
                 readwrite(dispatcher, flags)
                 if isinstance(dispatcher, Channel):
                     self._acceptor.watch.touch(dispatcher)
+        self._acceptor.express.hand_in()
         for channel in self._acceptor.settle():
             # It may stand there twice, and have been closed the first time.
             if channel.open:

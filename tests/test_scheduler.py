@@ -428,6 +428,16 @@ def test_a_new_configuration_works_at_once(rigs: Rigs, kind: str) -> None:
 
 
 @every_running_kind
+def test_fewer_places_are_told_at_once(rigs: Rigs, kind: str) -> None:
+    """What was started ahead learns of them before the reload is answered."""
+    rig = rigs(kind).start()
+    rig.submit(*[spec(queue="wide")] * 3)
+    rig.settle()
+    rig.reconfigure(queues={"default": Queue(concurrency=2), "wide": Queue(concurrency=1)})
+    assert rig.executor.places == {"wide": 1}
+
+
+@every_running_kind
 def test_a_failed_batch_cancels_who_waits(rigs: Rigs, kind: str) -> None:
     """fail_fast: the request is told of each, those in the journal alone included."""
     rig = rigs(kind).start()

@@ -38,6 +38,7 @@ from ..events import (
     FetchKnown,
     FetchLine,
     Refused,
+    SetPlaces,
     Start,
     Steered,
     Turn,
@@ -92,6 +93,8 @@ class Effects:
                 self._announce(effect)
             elif isinstance(effect, Start):
                 pass
+            elif isinstance(effect, SetPlaces):
+                self._executor.set_places(effect.places)
             elif isinstance(effect, End):
                 self._executor.end(effect.task_id)
             elif not self._answered(effect):

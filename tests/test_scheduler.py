@@ -27,7 +27,7 @@ from fakes import (
 )
 from helpers import eventually
 from taskd.config import DaemonSettings, Limits, Queue
-from taskd.errors import Draining, JournalDamaged, JournalFull, JournalUnavailable, QueueFull, TaskdError
+from taskd.errors import CommitUnknown, Draining, JournalDamaged, JournalFull, JournalUnavailable, QueueFull, TaskdError
 from taskd.events import Submit, Turn
 from taskd.inbox import Inbox, Ticket
 from taskd.journal import Journal, Reader
@@ -163,7 +163,7 @@ def test_a_stop_releases_who_waits(rigs: Rigs, kind: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "error", "text"),
     [
-        ({"unknown": True}, JournalUnavailable, "unknown"),
+        ({"unknown": True}, CommitUnknown, "unknown"),
         ({"unknown": False}, JournalUnavailable, "nothing was taken"),
         ({"full": True}, JournalFull, "nothing was taken"),
     ],

@@ -15,6 +15,7 @@ from fakes import FAILURE, INTERRUPTED, PATIENCE, SECOND, SUCCESS, FakeClock, Ri
 from helpers import eventually
 from taskd.config import Limits, Queue
 from taskd.errors import (
+    CommitUnknown,
     Draining,
     JournalDamaged,
     JournalUnavailable,
@@ -566,7 +567,7 @@ def test_an_order_that_fails_half_way_is_not_said_to_be_nothing(rig: Rig) -> Non
         commit(turn)
 
     rig.journal.commit = second_fails  # type: ignore[method-assign]
-    with pytest.raises(JournalUnavailable, match="unknown"):
+    with pytest.raises(CommitUnknown, match="unknown"):
         act(rig, Action.CANCEL)
     rig.journal.commit = commit  # type: ignore[method-assign]
     assert [rig.state(number) for number in (PORTION, PORTION + 1)] == ["cancelled", "scheduled"]

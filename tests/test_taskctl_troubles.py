@@ -142,6 +142,13 @@ def test_says_what_the_daemon_says(site: StandIn, answer: Reply, told: str, stat
     assert ran.stdout == ""
 
 
+def test_never_advises_to_repeat_what_may_be_there(site: StandIn) -> None:
+    """Where the outcome of a commit is unknown, it says how to look."""
+    site.on("POST /task?handler=quick", problem(503, "commit_unknown", 5))
+    ran = Taskctl(site.path)("add", "quick", status=1)
+    assert ran.stderr == "taskctl: commit_unknown!\n  taskctl list shows whether it is there\n"
+
+
 def test_says_that_it_takes_no_more(site: StandIn) -> None:
     """A daemon that is well and cannot write has the health status 1, and says why."""
     site.on("GET /health", Reply({"status": "ok", "counts": {"queued": 1}}))

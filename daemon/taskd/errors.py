@@ -348,8 +348,17 @@ class DiskFull(JournalFull):
 
 
 class JournalUnavailable(RequestError):
-    """The journal could not be written; whether the request was taken is unknown, look for it before you repeat it."""
+    """The journal cannot be written; nothing was taken, try again later."""
 
     code = "journal_unavailable"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = 5
+
+
+class CommitUnknown(RequestError):
+    """The journal could not be written; whether the request was taken is unknown, look for it before you repeat it."""
+
+    # None of JournalUnavailable's kinds: who catches that one may send the same again.
+    code = "commit_unknown"
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 5

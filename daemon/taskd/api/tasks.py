@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response
 
 from ..errors import (
+    CommitUnknown,
     DiskFull,
     Draining,
     Forgotten,
@@ -54,6 +55,7 @@ INTAKE: tuple[type[RequestError], ...] = (
     DiskFull,
     JournalFull,
     JournalUnavailable,
+    CommitUnknown,
 )
 #: What can be wrong with waiting.
 WAITING: tuple[type[RequestError], ...] = (TooManyWaiters, NotReady)

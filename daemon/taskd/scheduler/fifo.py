@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from ..config import Config, Handler
 from ..core import Core
-from ..errors import Draining, JournalUnavailable
+from ..errors import CommitUnknown, Draining
 from ..events import (
     AttemptEnded,
     ClockSet,
@@ -255,12 +255,12 @@ class FifoScheduler(Scheduler):
         for item in self._items:
             if not callable(item) and (ticket := ticket_of(item)):
                 # It may have been committed. A second answer, if it was given one, is read by nobody.
-                ticket.answer.put(JournalUnavailable())
+                ticket.answer.put(CommitUnknown())
         for item in (*self._orders, *self._effects.pending, *self._inbox.close()):
             if callable(item):
                 item()
             elif ticket := ticket_of(item):
-                ticket.answer.put(JournalUnavailable() if begun(item) else Draining())
+                ticket.answer.put(CommitUnknown() if begun(item) else Draining())
         self._inbox.on_answers()
         self._inbox.waiters.release_all()
         self._inbox.feed.close()

@@ -18,6 +18,7 @@ from taskd.errors import (
     CommitUnknown,
     Draining,
     JournalDamaged,
+    JournalError,
     JournalUnavailable,
     KeyReused,
     NotUnique,
@@ -625,6 +626,24 @@ def test_a_failure_of_the_scheduler_answers_who_it_was_serving(rig: Rig) -> None
         rig.submit(spec(unique="handler"))
     rig.scheduler.join(PATIENCE)
     assert isinstance(rig.scheduler.failure, JournalDamaged)
+
+
+@pytest.mark.parametrize(("full", "status"), [(False, 74), (True, 65)])
+def test_what_looks_damaged_once_the_disk_has_failed_is_for_the_next_start_to_tell(
+    rig: Rig, full: bool, status: int
+) -> None:
+    """A dying disk makes a whole journal look damaged: the daemon then ends so that it is started again."""
+
+    def broken() -> Any:
+        raise JournalDamaged("malformed")
+
+    rig.journal.failures.append(disk_error(full=full))
+    rig.journal.snapshot = broken  # type: ignore[method-assign]
+    with pytest.raises(TaskdError):
+        rig.submit(spec())
+    rig.scheduler.join(PATIENCE)
+    assert isinstance(rig.scheduler.failure, JournalError)
+    assert (rig.scheduler.failure.exit_status, "malformed" in rig.scheduler.failure.detail) == (status, True)
 
 
 def launched(rig: Rig) -> list[Task]:

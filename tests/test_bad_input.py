@@ -147,7 +147,7 @@ def test_the_limits_themselves_are_allowed(sites: Sites) -> None:
 def test_an_unknown_handler_is_refused_with_those_there_are(site: Site) -> None:
     """404, the nearest name, and the list."""
     document = problem(site.post("/task?handler=lgo", 1), 404, "unknown_handler")
-    assert 'there is no handler "lgo"; did you mean "log"?' in document["detail"]
+    assert 'there is no handler "lgo"; did you mean "log"? There are: ' in document["detail"]
     assert document["handlers"] == ["again", "convert", "log", "once", "options"]
     for path in ("/tasks", "/run-tasks"):
         document = problem(site.post(path, [{"handler": "lgo"}]), 422, "validation_failed")
@@ -262,7 +262,7 @@ def test_all_bad_items_are_listed_and_nothing_is_taken(site: Site) -> None:
         document = problem(site.post(path, items), 422, "validation_failed")
         assert [error["item"] for error in document["errors"]] == [1, 2, 3, 4, 5, 6, 7]
         assert "and 6 more; nothing was taken" in document["detail"]
-        assert 'did you mean "default"?' in document["errors"][5]["detail"]
+        assert 'did you mean "default"? There are: ' in document["errors"][5]["detail"]
 
 
 def test_a_key_with_a_lone_surrogate_is_answered(site: Site) -> None:

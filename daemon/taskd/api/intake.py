@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..options import ITEM_OPTIONS, Option, read_options
 from ..task import Spec
-from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
+from ..values import MAX_DEPTH, MICROSECONDS, among, check_depth, dump_json, nearest, parse_json
 from .access import caller
 from .callers import Caller
 from .once import demand_dependencies, places_of
@@ -141,8 +141,7 @@ def spec_of(payload: Any, options: Mapping[str, Any], config: Config, who: Calle
     handler.accept(payload)
     queue = options.get("queue", handler.queue)
     if queue not in config.queues:
-        known = ", ".join(sorted(config.queues))
-        raise ValidationFailed(f'there is no queue "{queue}"{nearest(queue, config.queues)}; there are {known}')
+        raise ValidationFailed(f'there is no queue "{queue}"{among(queue, sorted(config.queues))}')
     return Spec(
         handler=handler.name,
         payload=text,
@@ -183,11 +182,8 @@ def _spec_of_item(item: Any, config: Config) -> Spec:
 
 def handler_of(name: str, config: Config) -> Handler:
     if name not in config.handlers:
-        known = ", ".join(sorted(config.handlers))
-        raise UnknownHandler(
-            f'there is no handler "{name}"{nearest(name, config.handlers)}; there are {known}',
-            handlers=sorted(config.handlers),
-        )
+        known = sorted(config.handlers)
+        raise UnknownHandler(f'there is no handler "{name}"{among(name, known)}', handlers=known)
     return config.handlers[name]
 
 

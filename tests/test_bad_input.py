@@ -259,7 +259,7 @@ def test_all_bad_items_are_listed_and_nothing_is_taken(site: Site) -> None:
         {"payload": 2},
     ]
     for path in ("/tasks", "/run-tasks"):
-        document = problem(site.post(path, items), 422, "validation_failed")
+        document = problem(site.post(path, items), 413, "too_many_tasks")
         assert [error["item"] for error in document["errors"]] == [1, 2, 3, 4, 5, 6, 7]
         assert "and 6 more; nothing was taken" in document["detail"]
         assert 'did you mean "default"? There are: ' in document["errors"][5]["detail"]
@@ -276,10 +276,10 @@ def test_one_task_too_many_in_a_request_is_refused(sites: Sites) -> None:
     site = sites()
     items = [{"queue": "narrow"}] * 10_001
     for path in ("/tasks", "/run-tasks"):
-        document = problem(site.post(path, items), 422, "validation_failed")
+        document = problem(site.post(path, items), 413, "too_many_tasks")
         assert "the request has 10001 tasks; limits.batch allows 10000" in document["detail"]
     lines = b"{}\n" * 10_001
-    problem(site.post("/tasks", lines, content_type=NDJSON), 422, "validation_failed")
+    problem(site.post("/tasks", lines, content_type=NDJSON), 413, "too_many_tasks")
     assert site.rows() == 0
     assert len(site.post("/tasks", items[:-1]).get_json()["ids"]) == 10_000
 

@@ -218,6 +218,12 @@ class BodyTooLarge(RequestError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class TooManyTasks(BodyTooLarge):
+    """The request has more tasks than limits.batch allows; nothing was taken, send them in several."""
+
+    code = "too_many_tasks"
+
+
 class HeadersTooLarge(RequestError):
     """The request's headers are larger than the limit."""
 

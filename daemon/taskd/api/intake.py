@@ -16,6 +16,7 @@ from ..errors import (
     BodyTooLarge,
     InvalidJSON,
     RequestError,
+    TooManyTasks,
     UnknownHandler,
     UnsupportedMediaType,
     ValidationFailed,
@@ -102,12 +103,12 @@ def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
 def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ...]]]:
     """Validate a list of tasks; answers them, and for each the indexes of those that it comes after.
 
-    Raises ValidationFailed that lists every mistake with its item's index.
+    Raises TooManyTasks, and ValidationFailed that lists every mistake with its item's index.
     """
     if not isinstance(items, list):
         raise ValidationFailed('the body must be a list of tasks such as [{"handler": "log", "payload": 1}]')
     if len(items) > config.limits.batch:
-        raise ValidationFailed(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
+        raise TooManyTasks(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
     specs: list[Spec] = []
     errors: list[dict[str, Any]] = []
     for index, item in enumerate(items):

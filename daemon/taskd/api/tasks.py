@@ -23,6 +23,7 @@ from ..errors import (
     QueueFull,
     RequestError,
     TaskNotFound,
+    TooManyTasks,
     TooManyWaiters,
     UnknownHandler,
     UserQueueFull,
@@ -149,7 +150,7 @@ def _headers(task: Task, accepted: Accepted) -> dict[str, str]:
     query=ONCE,
     body=TASKS,
     answers={202: Answer("AcceptedMany", "All are on the disk.", (REPLAYED,))},
-    problems=INTAKE,
+    problems=(TooManyTasks, *INTAKE),
 )
 def post_tasks(options: Mapping[str, Any], items: Any) -> Response:
     """Queue many tasks, all or none; a JSON array or NDJSON of {"handler", "payload", options}"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +90,8 @@ class FakeExecutor:
         self.launched: list[Task] = []
         self.live: dict[int, Task] = {}
         self.ended: list[int] = []
+        #: What it was told of queues that had attempts under way.
+        self.places: dict[str, int] = {}
         self.killed = threading.Event()
         self.closed = threading.Event()
         self._starts: queue.SimpleQueue[Task] = queue.SimpleQueue()
@@ -108,6 +110,10 @@ class FakeExecutor:
         if outcome is not None:
             self.finish(task, outcome)
         self._starts.put(task)
+
+    def set_places(self, places: Mapping[str, int]) -> None:
+        """Note how many there are."""
+        self.places.update(places)
 
     def finish(self, task: Task, outcome: Outcome = SUCCESS) -> None:
         """Report what an attempt came to."""

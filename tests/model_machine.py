@@ -33,6 +33,7 @@ from taskd.events import (
     FloatingLoaded,
     Occurrences,
     Refused,
+    SetPlaces,
     Start,
     Steer,
     Steered,
@@ -206,6 +207,8 @@ class Loop(RuleBasedStateMachine):
                 self._steered(steered)
             case End(task_id):
                 assert self.journal.ever[task_id].cancelling
+            case SetPlaces(places):
+                assert places.keys() == {task.spec.queue for task in self.core.running.values()}
             case _:
                 self._fetch(effect)
 

@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -202,6 +203,16 @@ def burn(_payload: Any) -> None:
 def drop_channel(_payload: Any) -> None:
     """Close every descriptor."""
     os.closerange(3, 100)
+
+
+def answer_with_directory(path: Any) -> None:
+    """Answer in the worker's place, with a directory where the answer's file belongs."""
+    directory = os.open(path, os.O_RDONLY)
+    for number in os.listdir("/proc/self/fd"):
+        if int(number) > 2 and _target(number).startswith("socket:"):
+            with socket.socket(fileno=os.dup(int(number))) as channel:
+                socket.send_fds(channel, [b"in the file"], [directory])
+    threading.Event().wait()
 
 
 class Namespace:

@@ -7,7 +7,7 @@ import pytest
 from desk import Desk, started
 from fakes import FAILURE, INTERRUPTED, SECOND, spec
 from taskd.core.pace import MOST
-from taskd.events import Action, Configure, QueueState, SteerQueue
+from taskd.events import Action, Configure, QueueState, SetPlaces, SteerQueue
 
 SHORT = 0.00001
 #: Of these the two places of a queue work off ten in a moment.
@@ -131,6 +131,14 @@ def test_one_that_is_too_late_is_not_started(core: Desk) -> None:
     core.now += SECOND
     assert started(core.end(2, seconds=SHORT)) == []
     assert core.states()[-1] == "failed"
+
+
+def test_a_new_configuration_counts_for_what_was_started_ahead(core: Desk) -> None:
+    """Its number of places is told at once, of each queue that has attempts under way."""
+    core.submit(spec())
+    core.submit(spec(queue="gone"))
+    turn = core.turn(Configure({"default": 7, "idle": 1}, core.configure.policies))
+    assert [effect.places for effect in turn.effects if isinstance(effect, SetPlaces)] == [{"default": 7, "gone": 7}]
 
 
 def test_a_new_configuration_says_how_many_places_there_are(core: Desk) -> None:

@@ -459,13 +459,14 @@ def test_a_failing_disk_is_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch
     ("failure", "status", "code", "text"),
     [
         ({"full": True}, 507, "journal_full", "nothing was taken"),
-        ({"unknown": True}, 503, "journal_unavailable", "unknown"),
+        ({"unknown": True}, 503, "commit_unknown", "unknown"),
+        ({"unknown": False}, 503, "journal_unavailable", "nothing was taken"),
     ],
 )
 def test_a_commit_that_fails_is_answered(
     site: Site, failure: dict[str, bool], status: int, code: str, text: str
 ) -> None:
-    """No 2xx without a commit, and the answer says what is known."""
+    """No 2xx without a commit, and the code says whether it may be there all the same."""
     site.rig.journal.failures.append(disk_error(**failure))
     response = site.post("/task", 1)
     assert text in problem(response, status, code)["detail"]

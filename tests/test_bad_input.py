@@ -147,7 +147,7 @@ def test_the_limits_themselves_are_allowed(sites: Sites) -> None:
 def test_an_unknown_handler_is_refused_with_those_there_are(site: Site) -> None:
     """404, the nearest name, and the list."""
     document = problem(site.post("/task?handler=lgo", 1), 404, "unknown_handler")
-    assert 'there is no handler "lgo"; did you mean "log"?' in document["detail"]
+    assert 'there is no handler "lgo"; did you mean "log"? There are: ' in document["detail"]
     assert document["handlers"] == ["again", "convert", "log", "once", "options"]
     for path in ("/tasks", "/run-tasks"):
         document = problem(site.post(path, [{"handler": "lgo"}]), 422, "validation_failed")
@@ -259,10 +259,10 @@ def test_all_bad_items_are_listed_and_nothing_is_taken(site: Site) -> None:
         {"payload": 2},
     ]
     for path in ("/tasks", "/run-tasks"):
-        document = problem(site.post(path, items), 422, "validation_failed")
+        document = problem(site.post(path, items), 413, "too_many_tasks")
         assert [error["item"] for error in document["errors"]] == [1, 2, 3, 4, 5, 6, 7]
         assert "and 6 more; nothing was taken" in document["detail"]
-        assert 'did you mean "default"?' in document["errors"][5]["detail"]
+        assert 'did you mean "default"? There are: ' in document["errors"][5]["detail"]
 
 
 def test_a_key_with_a_lone_surrogate_is_answered(site: Site) -> None:
@@ -276,10 +276,10 @@ def test_one_task_too_many_in_a_request_is_refused(sites: Sites) -> None:
     site = sites()
     items = [{"queue": "narrow"}] * 10_001
     for path in ("/tasks", "/run-tasks"):
-        document = problem(site.post(path, items), 422, "validation_failed")
+        document = problem(site.post(path, items), 413, "too_many_tasks")
         assert "the request has 10001 tasks; limits.batch allows 10000" in document["detail"]
     lines = b"{}\n" * 10_001
-    problem(site.post("/tasks", lines, content_type=NDJSON), 422, "validation_failed")
+    problem(site.post("/tasks", lines, content_type=NDJSON), 413, "too_many_tasks")
     assert site.rows() == 0
     assert len(site.post("/tasks", items[:-1]).get_json()["ids"]) == 10_000
 

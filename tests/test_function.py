@@ -255,6 +255,13 @@ def test_closed_channel(runner: Runner) -> None:
     assert result(runner.run(CHOOSE, ["echo", 1])) == 1
 
 
+def test_answer_that_is_a_directory(runner: Runner, tmp_path: Path) -> None:
+    """A function that answers with a directory costs its task, and the daemon no descriptor."""
+    outcome = runner.run(CHOOSE, ["answer_with_directory", str(tmp_path)])
+    assert (outcome.reason, outcome.signal) == (Reason.SIGNAL, signal.SIGKILL)
+    assert result(runner.run(CHOOSE, ["echo", 1])) == 1
+
+
 def test_fork(runner: Runner) -> None:
     """A copy that a function forks and lets return answers nothing; its original does."""
     for _ in range(3):

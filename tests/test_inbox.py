@@ -11,7 +11,7 @@ import pytest
 
 from fakes import PATIENCE, SUCCESS, spec
 from taskd import inbox as inbox_module
-from taskd.errors import Draining, JournalUnavailable, NotReady
+from taskd.errors import CommitUnknown, Draining, NotReady
 from taskd.events import (
     Action,
     AttemptEnded,
@@ -151,8 +151,8 @@ def test_who_steers_waits_for_the_commit() -> None:
         working = threads.submit(work, None)
         inbox.steer_queue("default", QueueState.PAUSED)
         assert working.result(PATIENCE) == SteerQueue(None, "default", QueueState.PAUSED)
-        working = threads.submit(work, JournalUnavailable())
-        with pytest.raises(JournalUnavailable):
+        working = threads.submit(work, CommitUnknown())
+        with pytest.raises(CommitUnknown):
             inbox.steer_schedule(ScheduleState("s", 1))
         assert working.result(PATIENCE) == SteerSchedule(None, ScheduleState("s", 1))
 
@@ -181,9 +181,9 @@ def test_no_answer_in_time_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch
     """A request never hangs, and is never told that nothing was taken when nobody knows."""
     monkeypatch.setattr(inbox_module, "ANSWER", 0.01)
     inbox = Inbox()
-    with pytest.raises(JournalUnavailable, match="unknown"):
+    with pytest.raises(CommitUnknown, match="unknown"):
         inbox.submit(Submit(None, [spec()]))
-    with pytest.raises(JournalUnavailable, match="unknown"):
+    with pytest.raises(CommitUnknown, match="unknown"):
         inbox.order(Order(Action.CANCEL, Selection()))
     with pytest.raises(NotReady):
         inbox.watch(JobsSynchronizer(), [1])

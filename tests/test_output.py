@@ -83,7 +83,8 @@ def test_what_is_kept_is_shown_as_it_was_printed(site: Site, query: str, shown: 
 
 def test_each_attempt_has_its_own(site: Site) -> None:
     """By default the latest one is shown; what is no attempt is said to be none."""
-    problem(site.get("/tasks/1/output?attempt=2"), 404, "not_found")
+    told = problem(site.get("/tasks/1/output?attempt=2"), 404, "not_found")["detail"]
+    assert told == "task 1 has had 1 attempt, and no attempt 2"
     problem(site.get("/tasks/1/output?attempt=0"), 422, "validation_failed")
     problem(site.get("/tasks/2/output"), 404, "task_not_found")
     site.post("/task?handler=log", 1)

@@ -71,6 +71,32 @@ def test_more_places(runner: Runner, gate: Path) -> None:
     assert runner.outcome(first).succeeded
 
 
+def test_more_places_without_a_launch(runner: Runner, gate: Path) -> None:
+    """A queue that is given more places uses them at once, for those that wait already."""
+    first = runner.launch(shell(f"read x < {gate}"), places=1)
+    second = runner.launch(function("echo"), places=1)
+    runner.executor.set_places({"default": 2, "unheard of": 3})
+    assert runner.outcome(second).succeeded
+    gate.write_text("\n")
+    assert runner.outcome(first).succeeded
+
+
+def test_fewer_places(runner: Runner) -> None:
+    """Where a queue has lost places, none that waits begins before as many have ended as are too many."""
+    first, second, third = [runner.launch(shell("echo up; exec sleep 1000"), places=3) for _ in range(3)]
+    assert [runner.line() for _ in range(3)] == [b"up"] * 3
+    late = runner.launch(function("echo"), places=3)
+    runner.executor.set_places({"default": 2})
+    runner.executor.end(first)
+    assert runner.outcome(first).reason is Reason.INTERRUPTED
+    assert runner.run(function("echo"), places=1, queue="other").succeeded
+    assert late not in order(runner)
+    runner.executor.end(second)
+    assert runner.outcome(late).succeeded
+    runner.executor.end(third)
+    assert runner.outcome(third).reason is Reason.INTERRUPTED
+
+
 def test_end_of_one_that_waits(runner: Runner, gate: Path) -> None:
     """One that has not begun is ended at once, and never begins."""
     first = runner.launch(shell(f"read x < {gate}; echo ran"), places=1)

@@ -27,7 +27,7 @@ from fakes import (
 )
 from helpers import eventually
 from taskd.config import DaemonSettings, Limits, Queue
-from taskd.errors import Draining, JournalDamaged, JournalFull, JournalUnavailable, QueueFull, TaskdError
+from taskd.errors import CommitUnknown, Draining, JournalDamaged, JournalFull, JournalUnavailable, QueueFull, TaskdError
 from taskd.events import Submit, Turn
 from taskd.inbox import Inbox, Ticket
 from taskd.journal import Journal, Reader
@@ -163,7 +163,7 @@ def test_a_stop_releases_who_waits(rigs: Rigs, kind: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "error", "text"),
     [
-        ({"unknown": True}, JournalUnavailable, "unknown"),
+        ({"unknown": True}, CommitUnknown, "unknown"),
         ({"unknown": False}, JournalUnavailable, "nothing was taken"),
         ({"full": True}, JournalFull, "nothing was taken"),
     ],
@@ -425,6 +425,16 @@ def test_a_new_configuration_works_at_once(rigs: Rigs, kind: str) -> None:
     rig.reconfigure(queues={"default": Queue(concurrency=4)})
     rig.settle()
     assert len(rig.executor.live) == 4
+
+
+@every_running_kind
+def test_fewer_places_are_told_at_once(rigs: Rigs, kind: str) -> None:
+    """What was started ahead learns of them before the reload is answered."""
+    rig = rigs(kind).start()
+    rig.submit(*[spec(queue="wide")] * 3)
+    rig.settle()
+    rig.reconfigure(queues={"default": Queue(concurrency=2), "wide": Queue(concurrency=1)})
+    assert rig.executor.places == {"wide": 1}
 
 
 @every_running_kind

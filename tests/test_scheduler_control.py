@@ -15,8 +15,10 @@ from fakes import FAILURE, INTERRUPTED, PATIENCE, SECOND, SUCCESS, FakeClock, Ri
 from helpers import eventually
 from taskd.config import Limits, Queue
 from taskd.errors import (
+    CommitUnknown,
     Draining,
     JournalDamaged,
+    JournalError,
     JournalUnavailable,
     KeyReused,
     NotUnique,
@@ -566,7 +568,7 @@ def test_an_order_that_fails_half_way_is_not_said_to_be_nothing(rig: Rig) -> Non
         commit(turn)
 
     rig.journal.commit = second_fails  # type: ignore[method-assign]
-    with pytest.raises(JournalUnavailable, match="unknown"):
+    with pytest.raises(CommitUnknown, match="unknown"):
         act(rig, Action.CANCEL)
     rig.journal.commit = commit  # type: ignore[method-assign]
     assert [rig.state(number) for number in (PORTION, PORTION + 1)] == ["cancelled", "scheduled"]
@@ -624,6 +626,24 @@ def test_a_failure_of_the_scheduler_answers_who_it_was_serving(rig: Rig) -> None
         rig.submit(spec(unique="handler"))
     rig.scheduler.join(PATIENCE)
     assert isinstance(rig.scheduler.failure, JournalDamaged)
+
+
+@pytest.mark.parametrize(("full", "status"), [(False, 74), (True, 65)])
+def test_what_looks_damaged_once_the_disk_has_failed_is_for_the_next_start_to_tell(
+    rig: Rig, full: bool, status: int
+) -> None:
+    """A dying disk makes a whole journal look damaged: the daemon then ends so that it is started again."""
+
+    def broken() -> Any:
+        raise JournalDamaged("malformed")
+
+    rig.journal.failures.append(disk_error(full=full))
+    rig.journal.snapshot = broken  # type: ignore[method-assign]
+    with pytest.raises(TaskdError):
+        rig.submit(spec())
+    rig.scheduler.join(PATIENCE)
+    assert isinstance(rig.scheduler.failure, JournalError)
+    assert (rig.scheduler.failure.exit_status, "malformed" in rig.scheduler.failure.detail) == (status, True)
 
 
 def launched(rig: Rig) -> list[Task]:

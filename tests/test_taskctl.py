@@ -83,7 +83,7 @@ def test_help_lists_every_command(taskctl: Taskctl) -> None:
         (["queue", "list", "defualt"], 'no queue "defualt"; did you mean "default"'),
         (["list", "--filter", "stat=failed"], 'is no filter; did you mean "state"'),
         (["list", "--filter", "state=faild"], 'did you mean "failed"'),
-        (["list", "--fields", "handlr"], 'no field "handlr"; did you mean "handler"'),
+        (["list", "--fields", "handlr"], 'no field "handlr"; did you mean "handler"? There are: '),
         (["add", "quick", "path"], '"path" is not KEY=VALUE'),
         (["add", "quick", "n:=x"], "is not JSON"),
         (["add", "quick", "--json", "/nonexistent"], "/nonexistent: No such file"),

@@ -102,6 +102,15 @@ def test_a_value_is_put_where_it_was_asked_for(taskctl: Taskctl) -> None:
     assert "--arg" in taskctl("map", "log", "--with", "a=1", "x", status=2).stderr
 
 
+def test_a_value_without_a_field_is_told_how_to_get_one(taskctl: Taskctl) -> None:
+    """Who leaves out --arg for a handler that takes fields is shown how it is typed; nothing was taken."""
+    told = taskctl("map", "size", "a", "b", status=2).stderr
+    assert "nothing was taken. Without --arg" in told
+    assert "type for example: taskctl map size --arg path VALUE..." in told
+    assert taskctl.out("list") == ""
+    assert "--arg" not in taskctl("map", "log", "a", "--priority", "x", status=2).stderr
+
+
 def test_options_are_those_of_every_task(taskctl: Taskctl) -> None:
     """What `add` takes for one, `map` takes for each."""
     task = json.loads(taskctl.out("map", "log", "a", "--label", "l", "--priority", "3", "--retries", "2", "--ndjson"))

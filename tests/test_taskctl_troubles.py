@@ -11,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,13 @@ def test_says_what_the_daemon_says(site: StandIn, answer: Reply, told: str, stat
     assert ran.stdout == ""
 
 
+def test_never_advises_to_repeat_what_may_be_there(site: StandIn) -> None:
+    """Where the outcome of a commit is unknown, it says how to look."""
+    site.on("POST /task?handler=quick", problem(503, "commit_unknown", 5))
+    ran = Taskctl(site.path)("add", "quick", status=1)
+    assert ran.stderr == "taskctl: commit_unknown!\n  taskctl list shows whether it is there\n"
+
+
 def test_says_that_it_takes_no_more(site: StandIn) -> None:
     """A daemon that is well and cannot write has the health status 1, and says why."""
     site.on("GET /health", Reply({"status": "ok", "counts": {"queued": 1}}))
@@ -247,6 +255,24 @@ def test_misses_no_attempt_that_ended_meanwhile(site: StandIn) -> None:
     attempts = [{"number": number, "finished_at": over, "error": {"reason": "exit"}} for number in (1, 2)]
     site.on("GET /tasks/7", Reply({"finished_at": None}), Reply({"finished_at": over, "attempts": attempts}))
     assert Taskctl(site.path).out("logs", "-f", "--stream", "stdout", "7") == "1\n2"
+
+
+def test_goes_on_where_the_daemon_went_away_while_it_caught_up(site: StandIn) -> None:
+    """What an attempt before has printed is asked for again, and none is shown twice."""
+    path, over = "/tasks/7/output?stream=stdout&{}", "2026-01-31T08:00:00Z"
+    first, last = (Reply(headers={"Taskd-Attempt": f"{n}"}, parts=[b"3\n"] if n > 1 else []) for n in (1, 3))
+    site.on(f"GET {path.format('follow=true')}", first, last)
+    kept = {number: Reply(headers={"Taskd-Attempt": f"{number}"}, parts=[b"%d\n" % number]) for number in (1, 2, 3)}
+    for number, reply in kept.items():
+        breaks = [replace(reply, parts=[b"2", Dies])] if number == 2 else []
+        site.on(f"GET {path.format(f'attempt={number}')}", *breaks, reply)
+    attempts = [{"number": number, "finished_at": over, "error": {"reason": "exit"}} for number in kept]
+    site.on("GET /tasks/7", Reply({"finished_at": None}), Reply({"finished_at": over, "attempts": attempts}))
+    logs = Taskctl(site.path).start("logs", "-f", "--stream", "stdout", "7")
+    eventually(lambda: not site.path.exists(), PATIENCE)
+    site.start()
+    assert logs.communicate(timeout=PATIENCE) == ("1\n2\n3\n", "")
+    assert logs.returncode == 0
 
 
 def test_says_that_some_may_be_missing(site: StandIn) -> None:

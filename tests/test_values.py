@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskd.values import dump_json, format_time, nearest, parse_json, read_duration, read_size, read_time
+from taskd.values import among, dump_json, format_time, nearest, parse_json, read_duration, read_size, read_time
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,12 @@ def values() -> st.SearchStrategy[Any]:
     numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     leaves = st.none() | st.booleans() | numbers | text
     return st.recursive(leaves, lambda x: st.lists(x) | st.dictionaries(text, x), max_leaves=20)
+
+
+def test_all_that_are_known_are_named() -> None:
+    """After the question whether one of them was meant, as a sentence of its own."""
+    assert among("lgo", ["demo", "log"]) == '; did you mean "log"? There are: demo, log'
+    assert among("x", ["demo", "log"]) == "; there are demo, log"
 
 
 @given(values())

@@ -256,7 +256,8 @@ class Daemon:
         self._server.drain(FAREWELL)
         log.info("stopped; %s", dataclasses.replace(self._scheduler.status, draining=False))
         failure = self._scheduler.failure
-        # A journal found damaged on the way must not be restarted on, just as one found damaged at the start.
+        # A journal found damaged on the way must not be restarted on, just as one found damaged at the start; where the
+        # disk had failed before, the scheduler says only that it cannot be used.
         return failure.exit_status if isinstance(failure, StartError) else int(failure is not None)
 
     def _status_changed(self) -> None:

@@ -218,6 +218,12 @@ class BodyTooLarge(RequestError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class TooManyTasks(BodyTooLarge):
+    """The request has more tasks than limits.batch allows; nothing was taken, send them in several."""
+
+    code = "too_many_tasks"
+
+
 class HeadersTooLarge(RequestError):
     """The request's headers are larger than the limit."""
 
@@ -348,8 +354,17 @@ class DiskFull(JournalFull):
 
 
 class JournalUnavailable(RequestError):
-    """The journal could not be written; whether the request was taken is unknown, look for it before you repeat it."""
+    """The journal cannot be written; nothing was taken, try again later."""
 
     code = "journal_unavailable"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after = 5
+
+
+class CommitUnknown(RequestError):
+    """The journal could not be written; whether the request was taken is unknown, look for it before you repeat it."""
+
+    # None of JournalUnavailable's kinds: who catches that one may send the same again.
+    code = "commit_unknown"
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after = 5

@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
-from .errors import Draining, JournalUnavailable, NotReady, TaskdError
+from .errors import CommitUnknown, Draining, NotReady, TaskdError
 from .events import (
     Accepted,
     Action,
@@ -219,7 +219,7 @@ def _answer(ticket: Ticket) -> Any:
         with aside():
             answer = cast("queue.SimpleQueue[Any]", ticket.answer).get(timeout=ANSWER)
     except queue.Empty as error:
-        raise JournalUnavailable from error
+        raise CommitUnknown from error
     if isinstance(answer, TaskdError):
         raise answer
     return answer

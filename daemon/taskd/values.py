@@ -106,6 +106,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{found}"?' if found is not None else ""
 
 
+def among(word: str, known: Iterable[str]) -> str:
+    """Answer what `nearest` asks, and then all known words, in their order."""
+    known = list(known)
+    listed, hint = ", ".join(known), nearest(word, known)
+    return f"{hint} There are: {listed}" if hint else f"; there are {listed}"
+
+
 def similar(word: str, known: Iterable[str]) -> str | None:
     """Answer the known word nearest to `word`, None where none is near."""
     found = difflib.get_close_matches(word[:100], list(known), n=1, cutoff=0.5)

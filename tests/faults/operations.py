@@ -17,6 +17,9 @@ from process import Answer
 
 from .victim import Victim
 
+#: The codes that say that nothing was taken.
+_NOT_TAKEN = frozenset({"draining", "journal_unavailable", "journal_full", "disk_full"})
+
 
 class Word(enum.Enum):
     """What an answer came to."""
@@ -67,7 +70,7 @@ def _word(answer: Answer) -> Word:
     if answer.status < 300:
         return Word.DONE
     assert answer.status >= 500, f"the client is blamed: {answer.body!r}"
-    return Word.NOT_TAKEN if "nothing was taken" in answer.json["detail"] else Word.UNKNOWN
+    return Word.NOT_TAKEN if answer.json["code"] in _NOT_TAKEN else Word.UNKNOWN
 
 
 class Intake(Operation):

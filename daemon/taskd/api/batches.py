@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, request
 
-from ..errors import BatchNotFound, Forgotten, NotFound, ValidationFailed
+from ..errors import BatchNotFound, Forgotten, NotFound, TooManyTasks, ValidationFailed
 from ..events import Accepted, Submit
 from ..journal import Reader
 from ..options import BATCH_OPTIONS, KEY, WAIT, named, read_options
@@ -44,7 +44,7 @@ _RAN = Answer(
     query={**BATCH_OPTIONS, "key": KEY},
     body=BATCH,
     answers={200: _RAN},
-    problems=(*INTAKE, *WAITING),
+    problems=(TooManyTasks, *INTAKE, *WAITING),
 )
 def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
     """Run many tasks in parallel and wait for all; a JSON array, NDJSON, or {"tasks", "timeout", "max_parallel", …}"""
@@ -64,7 +64,7 @@ def post_run_tasks(options: Mapping[str, Any], body: Any) -> Response:
         "batch": named("batches", "the configured batch; the one called default by default"),
     },
     answers={200: _RAN},
-    problems=(NotFound, *INTAKE, *WAITING),
+    problems=(NotFound, TooManyTasks, *INTAKE, *WAITING),
 )
 def get_run_tasks(options: Mapping[str, Any]) -> Response:
     """Run a configured batch, by default the one called default, and wait for it"""

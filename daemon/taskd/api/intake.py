@@ -16,13 +16,14 @@ from ..errors import (
     BodyTooLarge,
     InvalidJSON,
     RequestError,
+    TooManyTasks,
     UnknownHandler,
     UnsupportedMediaType,
     ValidationFailed,
 )
 from ..options import ITEM_OPTIONS, Option, read_options
 from ..task import Spec
-from ..values import MAX_DEPTH, MICROSECONDS, check_depth, dump_json, nearest, parse_json
+from ..values import MAX_DEPTH, MICROSECONDS, among, check_depth, dump_json, nearest, parse_json
 from .access import caller
 from .callers import Caller
 from .once import demand_dependencies, places_of
@@ -102,12 +103,12 @@ def read_query(known: Mapping[str, Option]) -> dict[str, Any]:
 def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ...]]]:
     """Validate a list of tasks; answers them, and for each the indexes of those that it comes after.
 
-    Raises ValidationFailed that lists every mistake with its item's index.
+    Raises TooManyTasks, and ValidationFailed that lists every mistake with its item's index.
     """
     if not isinstance(items, list):
         raise ValidationFailed('the body must be a list of tasks such as [{"handler": "log", "payload": 1}]')
     if len(items) > config.limits.batch:
-        raise ValidationFailed(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
+        raise TooManyTasks(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
     specs: list[Spec] = []
     errors: list[dict[str, Any]] = []
     for index, item in enumerate(items):
@@ -141,8 +142,7 @@ def spec_of(payload: Any, options: Mapping[str, Any], config: Config, who: Calle
     handler.accept(payload)
     queue = options.get("queue", handler.queue)
     if queue not in config.queues:
-        known = ", ".join(sorted(config.queues))
-        raise ValidationFailed(f'there is no queue "{queue}"{nearest(queue, config.queues)}; there are {known}')
+        raise ValidationFailed(f'there is no queue "{queue}"{among(queue, sorted(config.queues))}')
     return Spec(
         handler=handler.name,
         payload=text,
@@ -183,11 +183,8 @@ def _spec_of_item(item: Any, config: Config) -> Spec:
 
 def handler_of(name: str, config: Config) -> Handler:
     if name not in config.handlers:
-        known = ", ".join(sorted(config.handlers))
-        raise UnknownHandler(
-            f'there is no handler "{name}"{nearest(name, config.handlers)}; there are {known}',
-            handlers=sorted(config.handlers),
-        )
+        known = sorted(config.handlers)
+        raise UnknownHandler(f'there is no handler "{name}"{among(name, known)}', handlers=known)
     return config.handlers[name]
 
 

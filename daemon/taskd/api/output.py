@@ -89,7 +89,8 @@ def _visible(task_id: int) -> Task:
 
 def _attempt(task: Task, wanted: int | None) -> int:
     if wanted is not None and wanted > task.attempt:
-        raise NotFound(f"task {task.id} has had {task.attempt} attempts, and no attempt {wanted}")
+        count = f"{task.attempt} attempt{'' if task.attempt == 1 else 's'}"
+        raise NotFound(f"task {task.id} has had {count}, and no attempt {wanted}")
     return wanted or max(task.attempt, 1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response
 
 from ..errors import (
+    CommitUnknown,
     DiskFull,
     Draining,
     Forgotten,
@@ -22,6 +23,7 @@ from ..errors import (
     QueueFull,
     RequestError,
     TaskNotFound,
+    TooManyTasks,
     TooManyWaiters,
     UnknownHandler,
     UserQueueFull,
@@ -54,6 +56,7 @@ INTAKE: tuple[type[RequestError], ...] = (
     DiskFull,
     JournalFull,
     JournalUnavailable,
+    CommitUnknown,
 )
 #: What can be wrong with waiting.
 WAITING: tuple[type[RequestError], ...] = (TooManyWaiters, NotReady)
@@ -147,7 +150,7 @@ def _headers(task: Task, accepted: Accepted) -> dict[str, str]:
     query=ONCE,
     body=TASKS,
     answers={202: Answer("AcceptedMany", "All are on the disk.", (REPLAYED,))},
-    problems=INTAKE,
+    problems=(TooManyTasks, *INTAKE),
 )
 def post_tasks(options: Mapping[str, Any], items: Any) -> Response:
     """Queue many tasks, all or none; a JSON array or NDJSON of {"handler", "payload", options}"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import Draining, NotReady, RequestError, TaskdError, Unreachable
+from ..errors import CommitUnknown, Draining, NotReady, RequestError, TaskdError, Unreachable
 from . import exits
 from .text import visible
 
@@ -21,6 +21,7 @@ _HINTS = {
     "task_not_found": "taskctl list shows those there are",
     "queue_not_found": "taskctl queue list shows those there are",
     "schedule_not_found": "taskctl schedule list shows those there are",
+    "commit_unknown": "taskctl list shows whether it is there",
     "journal_full": "df shows which disk it is; nothing of yours is lost",
     "draining": "systemctl status taskd says when it is back",
 }
@@ -58,7 +59,8 @@ def _more_of(error: RequestError) -> Iterator[str]:
             yield f"  and {len(errors) - _SHOWN} more"
     if hint := _HINTS.get(error.code):
         yield f"  {hint}"
-    if error.retry_after and not isinstance(error, (Draining, NotReady)):
+    # What may have been taken is not to be typed again.
+    if error.retry_after and not isinstance(error, (CommitUnknown, Draining, NotReady)):
         yield f"  try again in {error.retry_after} s"
 
 

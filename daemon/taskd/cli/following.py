@@ -54,8 +54,8 @@ class Follower(threading.Thread):
             if output.truncated and self._written:
                 self._lose()
                 return False
-            self._written = self._go_on(output.attempt)
             try:
+                self._go_on(output.attempt)
                 self._write(output, self._written)
             except Unreachable:
                 return self._lost()
@@ -85,29 +85,34 @@ class Follower(threading.Thread):
         self._say("taskctl: the connection broke; some of what was printed meanwhile may be missing")
         self._options["tail"], self._written = 0, 0
 
-    def _go_on(self, attempt: int) -> int:
-        """Write the rest of attempts before this one; answer how much of this one is written already."""
-        first, self._first = self._first, attempt
+    def _go_on(self, attempt: int) -> None:
+        """Write the rest of attempts before this one, and note how much of this one is written already."""
+        first = self._first
         # With a tail what was before is not wanted.
         if first is None or "tail" in self._options or (attempt == first and not self._written):
-            return 0
-        return self._catch_up(first, attempt, self._written)
+            self._written = 0
+        else:
+            self._catch_up(first, attempt)
+        self._first = attempt
 
-    def _catch_up(self, first: int, attempt: int, skip: int) -> int:
+    def _catch_up(self, first: int, attempt: int) -> None:
         task = self._plain.ask(f"/tasks/{self._task_id}")
         for one in task["attempts"][first - 1 : attempt]:
             if one["finished_at"] is None:
                 break
-            with self._plain.output(
-                self._task_id, {"stream": self._options["stream"], "attempt": one["number"]}
-            ) as kept:
-                data = b"".join(kept)
+            data = self._kept(one["number"])
             if one["number"] == attempt:
-                return min(skip, len(data))
-            self._sink.write(data[skip:])
+                self._written = min(self._written, len(data))
+                break
+            self._sink.write(data[self._written :])
             # One that was cut off was the last to be heard of, and some of it may be lost.
-            skip = 0 if (one["error"] or {}).get("reason") == "interrupted" else max(0, skip - len(data))
-        return skip
+            lost = (one["error"] or {}).get("reason") == "interrupted"
+            # Noted after each: where the daemon goes away meanwhile, the next connection goes on from here.
+            self._first, self._written = one["number"] + 1, 0 if lost else max(0, self._written - len(data))
+
+    def _kept(self, attempt: int) -> bytes:
+        with self._plain.output(self._task_id, {"stream": self._options["stream"], "attempt": attempt}) as kept:
+            return b"".join(kept)
 
 
 def follow(plain: Plain, task_id: int, options: Mapping[str, Any], sinks: Mapping[str, Sink], say: Say) -> None:

@@ -104,7 +104,6 @@ class Printer:
 def _demand(field: str, kind: Kind) -> None:
     first = field.partition(".")[0]
     if first not in kind.fields:
-        from ..values import nearest  # noqa: PLC0415 only for mistakes
+        from ..values import among  # noqa: PLC0415 only for mistakes
 
-        known = ", ".join(kind.fields)
-        raise click.UsageError(f'there is no field "{first}"{nearest(first, kind.fields)}; there are {known}')
+        raise click.UsageError(f'there is no field "{first}"{among(first, kind.fields)}')

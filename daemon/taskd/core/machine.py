@@ -29,6 +29,7 @@ from ..events import (
     Occurrences,
     QueueState,
     Refused,
+    SetPlaces,
     Shortage,
     Snapshot,
     Start,
@@ -166,8 +167,11 @@ class Core(Steering):
         if len(event.tasks) < PORTION:
             self._closing.discard(event.batch)
 
-    def _configure(self, event: Configure, _: Turn) -> None:
+    def _configure(self, event: Configure, turn: Turn) -> None:
         self._settings = event
+        # Those that wait for a place in the executor were told how many there are when they were started.
+        if queues := {task.spec.queue for task in self.running.values()}:
+            turn.effects.append(SetPlaces({queue: self._concurrency(queue) for queue in queues}))
 
     def _drain(self, _: Drain, __: Turn) -> None:
         self.draining = True

@@ -5,7 +5,7 @@ Plain data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..task import Attempt, Batch, Outcome, Task
@@ -68,6 +68,13 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPlaces:
+    """Let so many attempts of each of these queues work at a time from now on, also of those that have been started."""
+
+    places: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """End the attempt of a task that was cancelled."""
 
@@ -115,6 +122,7 @@ Effect = (
     | Done
     | Changed
     | Start
+    | SetPlaces
     | End
     | FetchLine
     | FetchBatch

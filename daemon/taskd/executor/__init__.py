@@ -1,8 +1,8 @@
 """The executor: starts, watches and kills attempts.
 
-Any thread may call `launch_many`, `end`, `follow`, `kill_all` and `close`; everything is done, and reported, on the one
-thread called "executor", which sleeps until a process, a pipe, a worker or a timer has something for it. Invariant:
-exactly one report for each launch.
+Any thread may call `launch_many`, `set_places`, `end`, `follow`, `kill_all` and `close`; everything is done, and
+reported, on the one thread called "executor", which sleeps until a process, a pipe, a worker or a timer has something
+for it. Invariant: exactly one report for each launch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..config import Handler
@@ -82,6 +82,10 @@ class Executor(threading.Thread):
         """Start attempts, each number `task.attempt`; whatever is wrong with a handler is reported, not raised."""
         if not self._loop.post(lambda: self._launch(launches)):
             raise RuntimeError("the executor is closed")
+
+    def set_places(self, places: Mapping[str, int]) -> None:
+        """Let so many attempts of each queue work at a time from now on; those that work go on."""
+        self._loop.post(lambda: self._places.set(places))
 
     def end(self, task_id: int, message: str | None = None) -> None:
         """End the task's attempt: SIGTERM now, SIGKILL after its handler's kill_after; reported as interrupted.

@@ -258,12 +258,16 @@ def _packet(attempt: Attempt) -> tuple[bytes, list[int]]:
 
 
 def _content(memory: int) -> bytes:
-    with open(memory, "rb") as file:
-        size = os.fstat(memory).st_size
-        if size > _LONGEST_ANSWER:
-            raise ValueError("the answer is too long")
-        file.seek(0)
-        return file.read(size)
+    try:
+        # A descriptor that open() does not take, such as a directory's, it leaves open as well.
+        with open(memory, "rb", closefd=False) as file:
+            size = os.fstat(memory).st_size
+            if size > _LONGEST_ANSWER:
+                raise ValueError("the answer is too long")
+            file.seek(0)
+            return file.read(size)
+    finally:
+        os.close(memory)
 
 
 def _outcome(answer: bytes) -> tuple[Outcome, float | None]:

@@ -7,7 +7,7 @@ a time than it has places, whatever they run, and each begins in its turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .attempt import Attempt
 
@@ -34,6 +34,12 @@ class Places:
         queue = self._queues.setdefault(attempt.task.spec.queue, _Queue())
         queue.places = places
         queue.waiting[attempt.task.id] = attempt
+
+    def set(self, places: Mapping[str, int]) -> None:
+        """Give queues so many places from now on, and fill them; where more work, none begins until they are fewer."""
+        for name in places.keys() & self._queues.keys():
+            self._queues[name].places = places[name]
+        self.fill()
 
     def waits(self, attempt: Attempt) -> bool:
         """Whether an attempt has not begun."""

@@ -40,6 +40,9 @@ class Attempts(Protocol):
     def launch_many(self, launches: Sequence[tuple[Start, Handler]]) -> None:
         """Start attempts; the outcome of each is reported to the inbox, exactly once."""
 
+    def set_places(self, places: Mapping[str, int]) -> None:
+        """Let so many attempts of each queue work at a time from now on; those that work go on."""
+
     def end(self, task_id: int, message: str | None = None) -> None:
         """End an attempt, politely first; the message says in its outcome why."""
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..config import Handler
 from ..errors import (
+    CommitUnknown,
     DiskFull,
     Draining,
     JournalFull,
@@ -38,6 +39,7 @@ from ..events import (
     FetchKnown,
     FetchLine,
     Refused,
+    SetPlaces,
     Start,
     Steered,
     Turn,
@@ -92,6 +94,8 @@ class Effects:
                 self._announce(effect)
             elif isinstance(effect, Start):
                 pass
+            elif isinstance(effect, SetPlaces):
+                self._executor.set_places(effect.places)
             elif isinstance(effect, End):
                 self._executor.end(effect.task_id)
             elif not self._answered(effect):
@@ -194,7 +198,7 @@ def _refusal(refused: Refused) -> TaskdError:
 def refusal_of_disk(error: CommitFailed, begun: bool) -> TaskdError:
     """What a request is told that could not be committed; `begun` is one of which a part was committed before."""
     if error.unknown or begun:
-        return JournalUnavailable()
+        return CommitUnknown()
     if error.full:
         return JournalFull()
-    return JournalUnavailable("The journal cannot be written; nothing was taken, try again later.")
+    return JournalUnavailable()

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from ..config import Config, Handler
 from ..core import Core
-from ..errors import Draining, JournalUnavailable
+from ..errors import CommitUnknown, Draining, JournalDamaged, JournalError
 from ..events import (
     AttemptEnded,
     ClockSet,
@@ -75,6 +75,8 @@ class FifoScheduler(Scheduler):
         #: Orders that are not done with all of their tasks.
         self._orders: list[Order] = []
         self._failures = 0
+        #: Whether a commit has failed, ever, for another reason than that the disk was full.
+        self._disk_failed = False
         self._grace_ends: float | None = None
         self._prune_at: float = 0.0
         #: How far the wall clock is before the one that nobody sets, in microseconds; now, and at the beginning.
@@ -157,6 +159,17 @@ class FifoScheduler(Scheduler):
         self.metrics.changed(task, outcome)
 
     def _iterate(self, items: Sequence[Item]) -> None:
+        try:
+            self._take_turn(items)
+        except JournalDamaged as error:
+            if not self._disk_failed:
+                raise
+            # Of a disk that failed SQLite may read what is not there. A start reads anew, and finds what is damaged.
+            raise JournalError(
+                f"the disk has failed, and the journal looks damaged since; the next start tells: {error.detail}"
+            ) from error
+
+    def _take_turn(self, items: Sequence[Item]) -> None:
         now = self._clock.now()
         self._look_for_room()
         events = [*self._clock_events(), *self._effects.pending, *self._events(items), *self._due(now)]
@@ -255,12 +268,12 @@ class FifoScheduler(Scheduler):
         for item in self._items:
             if not callable(item) and (ticket := ticket_of(item)):
                 # It may have been committed. A second answer, if it was given one, is read by nobody.
-                ticket.answer.put(JournalUnavailable())
+                ticket.answer.put(CommitUnknown())
         for item in (*self._orders, *self._effects.pending, *self._inbox.close()):
             if callable(item):
                 item()
             elif ticket := ticket_of(item):
-                ticket.answer.put(JournalUnavailable() if begun(item) else Draining())
+                ticket.answer.put(CommitUnknown() if begun(item) else Draining())
         self._inbox.on_answers()
         self._inbox.waiters.release_all()
         self._inbox.feed.close()
@@ -301,6 +314,7 @@ class FifoScheduler(Scheduler):
             if not self._failures:
                 log.error("the journal cannot be written: %s; trying again every %g s", error, RETRY)
             self._failures += 1
+            self._disk_failed |= not error.full
             self._journal.space.give_up_reserve()
             self.metrics.commit_failed()
             self._undo(error, events)

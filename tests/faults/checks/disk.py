@@ -22,6 +22,8 @@ CLIENTS = 3
 #: Tasks that end while the disk is full, each with as much output as is kept: more than fits into what is free anyway.
 BACKLOG = 120
 RESERVE = 16 * 1024 * 1024
+#: What is said while the journal cannot be written.
+_UNWRITTEN = ("journal_unavailable", "commit_unknown")
 CONFIG = """
 [queues.default]
 concurrency = 4
@@ -72,10 +74,10 @@ class Witness:
             self.acknowledged.append(answer.json["id"])
         return answer.status
 
-    def refused(self, code: str) -> Callable[[], bool]:
-        """Whether one more request has been answered with that code since now."""
-        before = sum(count for (_, told), count in self.answers.items() if told == code)
-        return lambda: sum(count for (_, told), count in self.answers.items() if told == code) > before
+    def refused(self, *codes: str) -> Callable[[], bool]:
+        """Whether one more request has been answered with one of those codes since now."""
+        before = sum(count for (_, told), count in self.answers.items() if told in codes)
+        return lambda: sum(count for (_, told), count in self.answers.items() if told in codes) > before
 
     def faults(self, attempts: int = 1) -> list[str]:
         """What became of the acknowledged tasks that should not; each may have taken so many attempts."""
@@ -208,7 +210,7 @@ def _read_only(size: int, directory: Path, fails: bool = True) -> Figure:
                 if fails:
                     image.fail()
                 faults += [] if _within(3, lambda: not _ready(taskd)) else ["it said that it is ready"]
-                before = witness.refused("journal_unavailable")
+                before = witness.refused(*_UNWRITTEN)
                 faults += [] if _within(3, before) else ["nothing was refused"]
                 faults += [] if taskd.get("/health").status == 200 else ["it said that it is not well"]
                 faults += [] if _fed(taskd) else ["the watchdog was not fed"]
@@ -217,7 +219,7 @@ def _read_only(size: int, directory: Path, fails: bool = True) -> Figure:
     with image.mounted(), _daemon(directory) as taskd:
         lost += Witness(taskd, acknowledged).faults(attempts=3)
     text = f"{size} times read-only: {len(faults + lost)} faults in {len(acknowledged):,} acknowledged tasks"
-    text += f", {answers['journal_unavailable']:,} refused with 503"
+    text += f", {sum(answers[code] for code in _UNWRITTEN):,} refused with 503"
     return Figure(not faults and not lost, "; ".join([text, *faults[:3], *lost[:3]]))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...errors import ValidationFailed
 from ..group import command as new_command
 from ..handing import EACH_OPTIONS, handler_argument, options_of, pair, task_options
 from ..output import Output, output_options
@@ -67,13 +68,32 @@ def command(
     form = output._replace(form="ndjson") if ndjson else output
     what = f"payload.{field.removesuffix(':=').removesuffix('=')}" if field else "payload"
     attendance = Attendance(session, form, what, {"handler": handler})
-    return attendance.send(sender, in_turn=max_parallel is not None, fail_fast=fail_fast)
+    try:
+        return attendance.send(sender, in_turn=max_parallel is not None, fail_fast=fail_fast)
+    except ValidationFailed as error:
+        fields = [] if field else _fields(session, handler)
+        raise _without_field(handler, fields[0], error) if fields else error from None
+
+
+def _fields(session: Session, handler: str) -> Sequence[str]:
+    """The fields of a payload that a handler needs."""
+    return next((row["fields"] for row in session.plain.ask("/handlers") if row["name"] == handler), [])
+
+
+def _without_field(handler: str, field: str, error: ValidationFailed) -> click.UsageError:
+    """What to say where a value is no payload for a handler, as that takes an object with fields."""
+    return click.UsageError(
+        f"{error.detail}. Without --arg a value is the whole payload; to make it a field of one, type for example:"
+        f" taskctl map {handler} --arg {field} VALUE..."
+    )
 
 
 def _payloads(values: Sequence[str], field: str | None, words: Sequence[str]) -> list[Any]:
     if field is None:
         if words:
-            raise click.UsageError("--with needs --arg: without it each value is the whole payload")
+            raise click.UsageError(
+                "--with needs --arg: without it each value is the whole payload; --arg path makes it the field path"
+            )
         return list(values)
     before = field if field.endswith("=") else f"{field}="
     common = dict(map(pair, words))

@@ -259,7 +259,7 @@ def test_all_bad_items_are_listed_and_nothing_is_taken(site: Site) -> None:
         {"payload": 2},
     ]
     for path in ("/tasks", "/run-tasks"):
-        document = problem(site.post(path, items), 413, "too_many_tasks")
+        document = problem(site.post(path, items), 422, "validation_failed")
         assert [error["item"] for error in document["errors"]] == [1, 2, 3, 4, 5, 6, 7]
         assert "and 6 more; nothing was taken" in document["detail"]
         assert 'did you mean "default"? There are: ' in document["errors"][5]["detail"]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from fakes import spec
-from taskd.log import Printed, Seldom
-from taskd.task import State, Submitter, Task
+from fakes import PATIENCE, spec
+from taskd.journald import MESSAGE_IDS, JournaldHandler
+from taskd.log import Formatter, Printed, Seldom, tasks_changed
+from taskd.task import Outcome, Reason, State, Submitter, Task
 
 TASK = Task(7, spec(), Submitter(), 0, None, 0, State.RUNNING, attempt=1)
 
@@ -101,3 +106,57 @@ def test_long_lines_count_as_many(seldom: Time, caplog: pytest.LogCaptureFixture
     for _ in range(100):
         printed.log(TASK, "stdout", b"x" * 16 * 1024)
     assert len(caplog.messages) == 16
+
+
+def changes() -> Iterator[tuple[Task, Outcome | None]]:
+    """What one commit made of four tasks: two are alike, one has failed, one is another user's."""
+    failed = Outcome(False, Reason.TIMEOUT, "ran longer than 1s")
+    yield replace(TASK, id=1), None
+    yield replace(TASK, id=2), None
+    yield replace(TASK, id=3, state=State.FAILED), failed
+    yield replace(TASK, id=4, state=State.QUEUED, attempt=0, submitter=Submitter(1000), batch=3), None
+
+
+@pytest.fixture
+def told() -> logging.LogRecord:
+    """The record of that commit."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("taskd.task")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    tasks_changed(changes())
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
+    return records[0]
+
+
+def test_each_task_has_a_line_with_its_own_fields(told: logging.LogRecord) -> None:
+    """Also where one commit has many, of which most are alike."""
+    assert Formatter(priorities=False).format(told).splitlines() == [
+        "INFO task 1 running TASK_ID=1 HANDLER=log ATTEMPT=1 STATE=running",
+        "INFO task 2 running TASK_ID=2 HANDLER=log ATTEMPT=1 STATE=running",
+        "WARNING task 3 failed TASK_ID=3 HANDLER=log ATTEMPT=1 STATE=failed REASON=timeout",
+        "INFO task 4 queued TASK_ID=4 HANDLER=log ATTEMPT=0 BATCH_ID=3 SUBMITTER_UID=1000 STATE=queued",
+    ]
+
+
+def test_each_task_has_an_entry_with_its_own_fields(told: logging.LogRecord, tmp_path: Path) -> None:
+    """So has it in the host's journal, with the priority and the message id of its own state."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "journal"))
+        journal.settimeout(PATIENCE)
+        with closing(JournaldHandler(str(tmp_path / "journal"))) as handler:
+            handler.emit(told)
+        entries = [dict(line.split("=", 1) for line in journal.recv(4096).decode().splitlines()) for _ in changes()]
+    for name, values in {
+        "MESSAGE": ["task 1 running", "task 2 running", "task 3 failed", "task 4 queued"],
+        "TASK_ID": ["1", "2", "3", "4"],
+        "PRIORITY": ["6", "6", "4", "6"],
+        "REASON": [None, None, "timeout", None],
+        "SUBMITTER_UID": [None, None, None, "1000"],
+        "MESSAGE_ID": [MESSAGE_IDS[state] for state in ("running", "running", "failed", "queued")],
+        "SYSLOG_IDENTIFIER": ["taskd"] * 4,
+    }.items():
+        assert [entry.get(name) for entry in entries] == values

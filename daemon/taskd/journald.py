@@ -13,7 +13,8 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 SOCKET = "/run/systemd/journal/socket"
@@ -39,6 +40,8 @@ class Entry(NamedTuple):
     level: int
     message: str | bytes
     fields: Mapping[str, object]
+    #: Further fields: one object for all entries that have the same ones, which are then written once.
+    shared: Mapping[str, object] = MappingProxyType({})
 
 
 class JournaldHandler(logging.Handler):
@@ -75,18 +78,23 @@ class JournaldHandler(logging.Handler):
         self._socket.close()
         super().close()
 
-    def _entries(self, record: logging.LogRecord) -> list[bytes]:
+    def _entries(self, record: logging.LogRecord) -> Iterator[bytes]:
         common = _fields({"LOGGER": record.name, "CODE_FILE": record.pathname, "CODE_LINE": record.lineno})
         common += _field("CODE_FUNC", record.funcName)
         entries: Sequence[Entry] | None = getattr(record, "entries", None)
         if entries is None:
             message = getattr(record, "raw", None) or self.format(record)
-            entries = [Entry(record.levelno, message, getattr(record, "fields", {}))]
-        return [common + self._own(entry) for entry in entries]
+            entries = [Entry(record.levelno, message, {}, getattr(record, "fields", {}))]
+        heads: dict[tuple[int, int], bytes] = {}
+        for entry in entries:
+            key = (entry.level, id(entry.shared))
+            if key not in heads:
+                heads[key] = common + self._shared(entry)
+            yield heads[key] + _fields({"MESSAGE": entry.message, **entry.fields})
 
-    def _own(self, entry: Entry) -> bytes:
-        fields = {"MESSAGE": entry.message, "PRIORITY": PRIORITIES.get(entry.level, 6)}
-        return _fields({"SYSLOG_IDENTIFIER": self._identifier, **fields, **entry.fields})
+    def _shared(self, entry: Entry) -> bytes:
+        priority = PRIORITIES.get(entry.level, 6)
+        return _fields({"SYSLOG_IDENTIFIER": self._identifier, "PRIORITY": priority, **entry.shared})
 
     def _send_file(self, entry: bytes) -> None:
         descriptor = os.memfd_create("taskd-journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

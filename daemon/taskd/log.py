@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .journald import MESSAGE_IDS, PRIORITIES, SOCKET, Entry, JournaldHandler
 from .task import Outcome, Task
@@ -44,18 +44,29 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; every one of its lines carries the prefix."""
         if entries := getattr(record, "entries", None):
-            return "\n".join([self._line(entry.level, entry.message, entry.fields) for entry in entries])
+            return "\n".join(self._lines(entries))
         text = super().format(record) if record.exc_info else record.getMessage()
         first, *rest = text.split("\n")
         line = self._line(record.levelno, first, getattr(record, "fields", {}))
         return "\n".join([line, *(self._prefix(record.levelno) + more for more in rest)])
 
-    def _line(self, level: int, message: str, fields: Mapping[str, object]) -> str:
-        shown = [f" {name}={value}" for name, value in fields.items() if name not in _NOT_SHOWN]
-        return f"{self._prefix(level)}{message}{''.join(shown)}"
+    def _lines(self, entries: Sequence[Entry]) -> Iterator[str]:
+        tails: dict[int, str] = {}
+        for entry in entries:
+            key = id(entry.shared)
+            if key not in tails:
+                tails[key] = _shown(entry.shared)
+            yield self._line(entry.level, entry.message, entry.fields) + tails[key]
+
+    def _line(self, level: int, message: object, fields: Mapping[str, object]) -> str:
+        return f"{self._prefix(level)}{message}{_shown(fields)}"
 
     def _prefix(self, level: int) -> str:
         return f"<{PRIORITIES.get(level, 6)}>" if self._priorities else f"{logging.getLevelName(level)} "
+
+
+def _shown(fields: Mapping[str, object]) -> str:
+    return "".join([f" {name}={value}" for name, value in fields.items() if name not in _NOT_SHOWN])
 
 
 class Seldom(logging.Filter):
@@ -123,17 +134,22 @@ def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
 def tasks_changed(changes: Iterable[tuple[Task, Outcome | None]]) -> None:
     """Log tasks' new states; an outcome is that of the attempt that ended, if one did."""
     # One record for all of them: a record of its own would cost each as much as the rest of its commit.
-    if entries := [_changed(task, outcome) for task, outcome in changes]:
+    alike: dict[tuple[object, ...], Mapping[str, object]] = {}
+    if entries := [_changed(task, outcome, alike) for task, outcome in changes]:
         _tasks.log(max(entry.level for entry in entries), "%d changes", len(entries), extra={"entries": entries})
 
 
-def _changed(task: Task, outcome: Outcome | None) -> Entry:
+def _changed(task: Task, outcome: Outcome | None, alike: dict[tuple[object, ...], Mapping[str, object]]) -> Entry:
+    """Tell of one; `alike` are the fields that others of the same commit have as well."""
     state = task.state.value
-    fields = {**_fields(task), "STATE": state, "MESSAGE_ID": MESSAGE_IDS[state]}
+    reason = outcome.reason if outcome is not None else None
+    key = (state, task.spec.handler, task.attempt, task.batch, task.submitter.uid, reason)
+    if (shared := alike.get(key)) is None:
+        why = {} if reason is None else {"REASON": reason.value}
+        shared = alike[key] = {**_kind(task), "STATE": state, "MESSAGE_ID": MESSAGE_IDS[state], **why}
     failed = outcome is not None and not outcome.succeeded
-    if outcome is not None and outcome.reason is not None:
-        fields["REASON"] = outcome.reason.value
-    return Entry(logging.WARNING if failed else logging.INFO, f"task {task.id} {state}", fields)
+    level = logging.WARNING if failed else logging.INFO
+    return Entry(level, f"task {task.id} {state}", {"TASK_ID": task.id}, shared)
 
 
 def task_output(task: Task, stream: str, line: bytes) -> None:
@@ -183,7 +199,12 @@ def _output_fields(task: Task) -> dict[str, object]:
 
 
 def _fields(task: Task) -> dict[str, object]:
-    fields: dict[str, object] = {"TASK_ID": task.id, "HANDLER": task.spec.handler, "ATTEMPT": task.attempt}
+    return {"TASK_ID": task.id, **_kind(task)}
+
+
+def _kind(task: Task) -> dict[str, object]:
+    """The fields that tasks handed in together have alike."""
+    fields: dict[str, object] = {"HANDLER": task.spec.handler, "ATTEMPT": task.attempt}
     if task.batch is not None:
         fields["BATCH_ID"] = task.batch
     if task.submitter.uid is not None:

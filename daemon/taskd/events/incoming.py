@@ -57,6 +57,8 @@ class AttemptEnded:
     jitter: float = 0.0
     #: How long it worked; None where that says nothing of how long the next one will take.
     seconds: float | None = None
+    #: False where it certainly did not begin.
+    begun: bool = True
 
 
 class Action(StrEnum):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..began import Began
 from ..config import Handler
 from ..events import AttemptEnded, Start
 from ..task import Outcome, Reason
@@ -69,6 +70,8 @@ class Executor(threading.Thread):
         #: What has ended in this turn of the loop.
         self._ended: list[AttemptEnded] = []
         self._closing = False
+        #: Told of attempts just before they begin; set it before start().
+        self.began = Began()
         #: Until when it is not said again that attempts wait.
         self._silent_until = 0.0
 
@@ -126,19 +129,26 @@ class Executor(threading.Thread):
         try:
             if self._closing:
                 attempt.refuse("the daemon is stopping")
-            elif attempt.handler.command:
-                run_command(self._bench, attempt)
             else:
-                self._pool.run(attempt)
+                self._start(attempt)
         except Exception as error:
             _log.exception("an attempt could not be started", extra={"TASK_ID": attempt.task.id})
             attempt.kill()
             attempt.refuse(f"the attempt cannot be started: {error}")
 
+    def _start(self, attempt: Attempt) -> None:
+        # What is found to be impossible is reported in a moment, and need not be known as not begun.
+        self.began.note(attempt.task.id, attempt.task.attempt)
+        if attempt.handler.command:
+            run_command(self._bench, attempt)
+        else:
+            self._pool.run(attempt)
+
     def _retry(self, attempt: Attempt, why: str) -> Timer:
         if (now := time.monotonic()) >= self._silent_until:
             self._silent_until = now + SILENCE
             _log.warning("attempts wait until they can be started: %s", why)
+        self.began.withdraw(attempt.task.id)
         return self._loop.after(PAUSE, lambda: self._begin(attempt))
 
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -146,7 +156,7 @@ class Executor(threading.Thread):
         del self._attempts[task.id]
         self._places.leave(attempt)
         jitter = random.random()  # noqa: S311 - spreads retries
-        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, jitter, attempt.seconds))
+        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, jitter, attempt.seconds, attempt.begun))
 
     def _hand_over(self) -> None:
         """Fill the places that have become free, and report all that has ended: one wake-up of whoever takes it."""

@@ -85,6 +85,11 @@ class Attempt:
         self._reported = False
 
     @property
+    def begun(self) -> bool:
+        """Whether a process was to work on it."""
+        return self._began > 0
+
+    @property
     def output(self) -> Output:
         """Its pipes, opened when they are first asked for; raises OSError when no descriptors are left."""
         if self._output is None:
@@ -110,6 +115,7 @@ class Attempt:
         """Forget the process that was to work on it, and never began."""
         self._cancel_timer()
         self._child = self._timer = None
+        self._began = 0.0
         if self._output:
             self._output.close()
             self._output = None

@@ -135,6 +135,11 @@ class Loader:
             queues=dict(map(rows.queue_of, execute(f"SELECT {rows.QUEUE_COLUMNS} FROM queues"))),  # noqa: S608
         )
 
+    @reading
+    def holds(self, first: int, at: int) -> bool:
+        """Whether there is a commit whose first change has this number, made at this time."""
+        return bool(self._value("SELECT EXISTS (SELECT 1 FROM changes WHERE first = ? AND at = ?)", first, at))
+
     def _waiting(self) -> Mapping[tuple[str, State], int]:
         # Each state by itself, so that each is counted from an index of its own.
         counts = {}

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..began import Began
 from ..config import Config, Handler
 from ..core import Core
 from ..errors import Draining, JournalUnavailable
@@ -84,6 +85,8 @@ class FifoScheduler(Scheduler):
         self._items: Sequence[Item] = ()
         #: Told of commits and changes; set it before start().
         self.metrics = Metrics()
+        #: Knows which attempts had begun when taskd last ended, and is told of commits; set it before start().
+        self.began = Began()
         #: Called on this thread when `status` has changed.
         self.on_status: Callable[[], None] = lambda: None
 
@@ -136,13 +139,19 @@ class FifoScheduler(Scheduler):
     def startup(self) -> None:
         """Take the journal's state over; what it says is running was cut off."""
         self._restore()
-        outcome = Outcome(False, Reason.INTERRUPTED, "taskd ended while this attempt was running")
-        self._effects.pending += [AttemptEnded(task.id, task.attempt, outcome) for task in self._core.running.values()]
-        if self._effects.pending:
-            log.warning("%d attempts were cut off when taskd last ended", len(self._effects.pending))
+        cut_off = [self._cut_off(task) for task in self._core.running.values()]
+        if cut_off:
+            unbegun = sum(not event.begun for event in cut_off)
+            log.warning("%d attempts were cut off when taskd last ended, %d had not begun", len(cut_off), unbegun)
+        self._effects.pending += cut_off
         self._effects.pending += self._recurring.configure(self._config, self._clock.now())
         self._prune_at = self._clock.monotonic() if self._journal.finished else 0.0
         self._iterate([])
+
+    def _cut_off(self, task: Task) -> AttemptEnded:
+        begun = not self.began.never(task.id, task.attempt)
+        message = "taskd ended while this attempt was running" if begun else "taskd ended before this attempt had begun"
+        return AttemptEnded(task.id, task.attempt, Outcome(False, Reason.INTERRUPTED, message), begun=begun)
 
     def handle(self) -> None:
         """Take what is in the inbox, or wait for it; decide, commit, carry out."""
@@ -163,6 +172,8 @@ class FifoScheduler(Scheduler):
         turn = self._core.turn(events, now)
         self._effects.pending = []
         if self._commit(turn, events):
+            if turn.changes:
+                self.began.settle((turn.changes[0].sequence, turn.now), [ended.task_id for ended in turn.ended])
             self._effects.carry_out(turn)
             self._after(turn)
         for item in items:

@@ -69,9 +69,10 @@ class Began:
         memory = self._memory
         if memory is None:
             return
-        slot = self._free.pop() if self._free else self._next()
+        slot = self._slots.get(task_id)
+        if slot is None:
+            slot = self._slots[task_id] = self._free.pop() if self._free else self._next()
         if slot < _SLOTS:
-            self._slots[task_id] = slot
             _SLOT.pack_into(memory, _HEADER.size + slot * _SLOT.size, task_id, attempt)
         else:
             # Said in the file first: whatever becomes of this process, it is not trusted any more.

@@ -63,7 +63,7 @@ class Executor(threading.Thread):
         super().__init__(name="executor", daemon=True)
         self._report = report
         self._loop = Loop()
-        self._bench = Bench(self._loop, settings, output_log, self._finished, self._retry)
+        self._bench = Bench(self._loop, settings, output_log, self._finished, self._retry, self._begins)
         self._pool = Pool(self._bench)
         self._attempts: dict[int, Attempt] = {}
         self._places = Places(self._begin)
@@ -129,20 +129,17 @@ class Executor(threading.Thread):
         try:
             if self._closing:
                 attempt.refuse("the daemon is stopping")
+            elif attempt.handler.command:
+                run_command(self._bench, attempt)
             else:
-                self._start(attempt)
+                self._pool.run(attempt)
         except Exception as error:
             _log.exception("an attempt could not be started", extra={"TASK_ID": attempt.task.id})
             attempt.kill()
             attempt.refuse(f"the attempt cannot be started: {error}")
 
-    def _start(self, attempt: Attempt) -> None:
-        # What is found to be impossible is reported in a moment, and need not be known as not begun.
+    def _begins(self, attempt: Attempt) -> None:
         self.began.note(attempt.task.id, attempt.task.attempt)
-        if attempt.handler.command:
-            run_command(self._bench, attempt)
-        else:
-            self._pool.run(attempt)
 
     def _retry(self, attempt: Attempt, why: str) -> Timer:
         if (now := time.monotonic()) >= self._silent_until:

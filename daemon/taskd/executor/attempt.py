@@ -60,6 +60,8 @@ class Bench:
     finished: Callable[[Attempt, Outcome], None]
     #: Has an attempt started again in a moment; told why it could not be started now.
     retry: Callable[[Attempt, str], Timer]
+    #: Told of an attempt just before its program is started, or its worker is told of it.
+    begins: Callable[[Attempt], None]
 
 
 class Attempt:

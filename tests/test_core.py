@@ -124,6 +124,18 @@ def test_what_never_began_is_never_given_up(core: Desk) -> None:
     assert core.tasks[2].state is State.SCHEDULED
 
 
+def test_only_what_had_begun_counts(core: Desk) -> None:
+    """Cut off twice before it had begun, a task still has all its three."""
+    core.submit()
+    for attempt in (1, 2):
+        core.turn(AttemptEnded(1, attempt, INTERRUPTED, begun=False, unbegun=attempt - 1))
+    for attempt in (3, 4):
+        core.turn(AttemptEnded(1, attempt, INTERRUPTED, unbegun=2))
+    assert core.states() == ["running"]
+    core.turn(AttemptEnded(1, 5, INTERRUPTED, unbegun=2))
+    assert core.states() == ["failed"]
+
+
 def test_what_never_began_and_is_cancelled_goes_no_further(core: Desk) -> None:
     """Nobody wants it any more."""
     core.submit()

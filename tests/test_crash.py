@@ -15,6 +15,7 @@ import pytest
 
 from helpers import eventually
 from process import PATIENCE, Taskd, command
+from taskd.task import UNBEGUN
 
 ROUNDS = 20
 CLIENTS = 4
@@ -209,7 +210,7 @@ def test_never_gives_up_what_never_began(taskd: Taskd, tmp_path: Path, handler: 
     assert [(task["state"], task["attempt"]) for task in (first, second)] == [("succeeded", 5), ("succeeded", 1)]
     assert _ran(tmp_path) == ["5", "1"]
     told = [attempt["error"]["message"] for attempt in first["attempts"][:4]]
-    assert told == ["taskd ended before this attempt had begun"] * 4
+    assert told == [UNBEGUN] * 4
 
 
 def test_what_waited_for_its_place_had_not_begun(taskd: Taskd, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_what_waited_for_its_place_had_not_begun(taskd: Taskd, tmp_path: Path) -
     (tmp_path / "enough").touch()
     taskd.start()
     told = [taskd.task(task_id, PATIENCE)["attempts"][0]["error"]["message"] for task_id in (long, waiting)]
-    assert told == ["taskd ended while this attempt was running", "taskd ended before this attempt had begun"]
+    assert told == ["taskd ended while this attempt was running", UNBEGUN]
 
 
 def test_does_not_run_again_what_must_not(taskd: Taskd, tmp_path: Path) -> None:

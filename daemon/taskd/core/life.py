@@ -32,7 +32,7 @@ def after_attempt(task: Task, event: AttemptEnded, policy: Policy, may_go_on: bo
         return replace(task, state=State.CANCELLED, finished_at=now)
     if outcome.reason is Reason.INTERRUPTED:
         task = replace(task, interruptions=task.interruptions + 1)
-        again = policy.requeue_interrupted and task.interruptions < MAX_INTERRUPTIONS
+        again = policy.requeue_interrupted and task.interruptions - event.unbegun < MAX_INTERRUPTIONS
         # What has not begun has done no harm, and nothing twice: it is never given up for that.
         if may_go_on and (again or not event.begun):
             return replace(task, state=State.QUEUED)

@@ -34,7 +34,7 @@ from ..events import (
 from ..inbox import ANSWER, Inbox, Item, Order, begun, ticket_of
 from ..journal import CommitFailed, Journal, Retention
 from ..metrics import Metrics
-from ..task import Outcome, Reason, State, Task
+from ..task import UNBEGUN, Outcome, Reason, State, Task
 from ..values import MICROSECONDS
 from .base import Attempts, Clock, Scheduler, Status
 from .effects import Effects, refusal_of_disk
@@ -149,9 +149,16 @@ class FifoScheduler(Scheduler):
         self._iterate([])
 
     def _cut_off(self, task: Task) -> AttemptEnded:
+        outcome = Outcome(False, Reason.INTERRUPTED, "taskd ended while this attempt was running")
         begun = not self.began.never(task.id, task.attempt)
-        message = "taskd ended while this attempt was running" if begun else "taskd ended before this attempt had begun"
-        return AttemptEnded(task.id, task.attempt, Outcome(False, Reason.INTERRUPTED, message), begun=begun)
+        return self._with_unbegun(AttemptEnded(task.id, task.attempt, outcome, begun=begun))
+
+    def _with_unbegun(self, event: AttemptEnded) -> AttemptEnded:
+        """A report, with what decides whether an attempt that was cut off was one too many."""
+        if event.outcome.reason is not Reason.INTERRUPTED:
+            return event
+        outcome = event.outcome if event.begun else replace(event.outcome, message=UNBEGUN)
+        return replace(event, outcome=outcome, unbegun=self._journal.unbegun(event.task_id))
 
     def handle(self) -> None:
         """Take what is in the inbox, or wait for it; decide, commit, carry out."""
@@ -216,7 +223,7 @@ class FifoScheduler(Scheduler):
             if isinstance(item, Order):
                 self._orders.append(item)
             elif isinstance(item, tuple):
-                events.extend(item)
+                events.extend(map(self._with_unbegun, item))
             elif isinstance(item, Submit) and item.asks:
                 events.append(replace(item, known=self._journal.known(item)))
             elif not callable(item):

@@ -182,7 +182,11 @@ class Loop(RuleBasedStateMachine):
             gone.clear()
         self.waiters = Waiters()
         self._make_core()
-        self.pending = [AttemptEnded(task.id, task.attempt, INTERRUPTED) for task in self.core.running.values()]
+        # Of some it is known that they had not begun.
+        self.pending = [
+            AttemptEnded(task.id, task.attempt, INTERRUPTED, begun=task.id % 3 > 0)
+            for task in self.core.running.values()
+        ]
         self.iterate([])
 
     def _take_configurations(self, events: Sequence[Event]) -> None:

@@ -8,6 +8,7 @@ from desk import Desk, started
 from fakes import FAILURE, INTERRUPTED, SECOND, START, SUCCESS, spec
 from taskd.events import (
     Accepted,
+    Action,
     AttemptEnded,
     BatchLoaded,
     Configure,
@@ -111,6 +112,36 @@ def test_an_interruption_is_the_end_where_that_is_said(core: Desk) -> None:
     core.submit(spec(handler="once", max_attempts=5))
     core.end(1, INTERRUPTED)
     assert core.states() == ["failed"]
+
+
+def test_what_never_began_is_never_given_up(core: Desk) -> None:
+    """However often it is cut off before, whatever on_interrupt says; and it costs no retry."""
+    core.submit(spec(handler="once"), spec(handler="again", max_attempts=2))
+    for attempt in range(1, 6):
+        core.turn(*[AttemptEnded(number, attempt, INTERRUPTED, begun=False) for number in (1, 2)])
+    assert [(core.tasks[number].state, core.tasks[number].attempt) for number in (1, 2)] == [(State.RUNNING, 6)] * 2
+    core.end(2, FAILURE)
+    assert core.tasks[2].state is State.SCHEDULED
+
+
+def test_only_what_had_begun_counts(core: Desk) -> None:
+    """Cut off twice before it had begun, a task still has all its three."""
+    core.submit()
+    for attempt in (1, 2):
+        core.turn(AttemptEnded(1, attempt, INTERRUPTED, begun=False, unbegun=attempt - 1))
+    for attempt in (3, 4):
+        core.turn(AttemptEnded(1, attempt, INTERRUPTED, unbegun=2))
+    assert core.states() == ["running"]
+    core.turn(AttemptEnded(1, 5, INTERRUPTED, unbegun=2))
+    assert core.states() == ["failed"]
+
+
+def test_what_never_began_and_is_cancelled_goes_no_further(core: Desk) -> None:
+    """Nobody wants it any more."""
+    core.submit()
+    core.steer(Action.CANCEL, 1)
+    core.turn(AttemptEnded(1, 1, INTERRUPTED, begun=False))
+    assert core.states() == ["cancelled"]
 
 
 def test_an_interrupted_task_goes_back_to_its_place() -> None:

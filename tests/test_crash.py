@@ -15,6 +15,7 @@ import pytest
 
 from helpers import eventually
 from process import PATIENCE, Taskd, command
+from taskd.task import UNBEGUN
 
 ROUNDS = 20
 CLIENTS = 4
@@ -35,6 +36,25 @@ command = ["/usr/bin/flock", "--nonblock", "--conflict-exit-code=9", "{directory
 function = "stuck:wait"
 python_path = ["{directory}"]
 
+[queues.narrow]
+concurrency = 1
+
+[handlers.late]
+function = "stuck:note"
+python_path = ["{directory}/late"]
+queue = "narrow"
+
+[handlers.late_once]
+function = "stuck:note"
+python_path = ["{directory}/late"]
+queue = "narrow"
+on_interrupt = "fail"
+
+[handlers.short]
+function = "stuck:long_or_short"
+python_path = ["{directory}"]
+queue = "narrow"
+
 [handlers.once]
 command = ["/bin/sh", "-c", 'echo "$TASKD_ATTEMPT" >> {directory}/ran; exec sleep 600']
 on_interrupt = "fail"
@@ -50,6 +70,24 @@ def wait(directory):
         print(os.environ["TASKD_ATTEMPT"], file=ran)
     while not (here / "enough").exists():
         time.sleep(0.05)
+
+def note(directory):
+    with open(pathlib.Path(directory, "ran"), "a") as ran:
+        print(os.environ["TASKD_ATTEMPT"], file=ran)
+
+def long_or_short(directory):
+    if directory:
+        wait(directory)
+"""
+#: What Python runs while it starts: it takes until somebody says that it is enough.
+LATE = """
+import pathlib, time
+
+here = pathlib.Path(__file__).parent.parent
+with open(here / "starting", "a") as starting:
+    print("starting", file=starting)
+while not (here / "enough").exists():
+    time.sleep(0.05)
 """
 
 
@@ -58,6 +96,9 @@ def taskd(tmp_path: Path) -> Iterator[Taskd]:
     """A daemon that does not run yet."""
     taskd = Taskd(tmp_path, CONFIG.format(directory=tmp_path))
     (tmp_path / "stuck.py").write_text(FUNCTION)
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "stuck.py").write_text(FUNCTION)
+    (tmp_path / "late" / "sitecustomize.py").write_text(LATE)
     yield taskd
     (tmp_path / "enough").touch()
     taskd.close()
@@ -155,6 +196,38 @@ def test_gives_up_after_three_interruptions(taskd: Taskd, tmp_path: Path) -> Non
     assert taskd.get("/health").json["counts"]["running"] == 0
 
 
+@pytest.mark.parametrize("handler", ["late", "late_once"])
+def test_never_gives_up_what_never_began(taskd: Taskd, tmp_path: Path, handler: str) -> None:
+    """Every task is attempted at least once, however often the daemon is killed before that."""
+    taskd.start()
+    tasks = [taskd.submit(handler, str(tmp_path)) for _ in range(2)]
+    for count in range(1, 5):
+        eventually(partial(_is_starting, tmp_path, count))
+        taskd.kill()
+        taskd.start()
+    (tmp_path / "enough").touch()
+    first, second = (taskd.task(task_id, PATIENCE) for task_id in tasks)
+    assert [(task["state"], task["attempt"]) for task in (first, second)] == [("succeeded", 5), ("succeeded", 1)]
+    assert _ran(tmp_path) == ["5", "1"]
+    told = [attempt["error"]["message"] for attempt in first["attempts"][:4]]
+    assert told == [UNBEGUN] * 4
+
+
+def test_what_waited_for_its_place_had_not_begun(taskd: Taskd, tmp_path: Path) -> None:
+    """Started ahead of its time, and cut off there, a task is known not to have begun; the one before it had."""
+    taskd.start()
+    taskd.task(taskd.submit("short", ""), PATIENCE)
+    long = taskd.submit("short", str(tmp_path))
+    eventually(lambda: _ran(tmp_path) == ["1"])
+    waiting = taskd.submit("short", "")
+    assert taskd.task(waiting)["state"] == "running"
+    taskd.kill()
+    (tmp_path / "enough").touch()
+    taskd.start()
+    told = [taskd.task(task_id, PATIENCE)["attempts"][0]["error"]["message"] for task_id in (long, waiting)]
+    assert told == ["taskd ended while this attempt was running", UNBEGUN]
+
+
 def test_does_not_run_again_what_must_not(taskd: Taskd, tmp_path: Path) -> None:
     """With on_interrupt = "fail" a crash ends the task as failed, and the process it left."""
     taskd.start()
@@ -186,6 +259,11 @@ def test_starts_again_after_a_kill_at_its_first_write(taskd: Taskd) -> None:
     assert "sound" in command("--config", str(taskd.config_file), "--check-journal").stdout
     taskd.start()
     assert taskd.task(taskd.submit("note"), PATIENCE)["state"] == "succeeded"
+
+
+def _is_starting(directory: Path, count: int) -> bool:
+    starting = directory / "starting"
+    return starting.exists() and len(starting.read_text().split()) == count
 
 
 def _has_run(directory: Path, count: int) -> bool:

@@ -21,6 +21,7 @@ TABLE: dict[str, str] = {
     "options": "errors task values",
     "shown": "task values",
     "turns": "",
+    "began": "",
     "events": "task",
     "core": "events shown task",
     "cron": "values",
@@ -34,8 +35,8 @@ TABLE: dict[str, str] = {
     "journald": "",
     "log": "journald task",
     "metrics": "task values",
-    "scheduler": "config core events errors inbox journal log metrics schedules synchronizer task values",
-    "executor": "config events task errors template turns values",
+    "scheduler": "began config core events errors inbox journal log metrics schedules synchronizer task values",
+    "executor": "began config events task errors template turns values",
     "api": (
         "config errors events executor inbox journal metrics options scheduler shown synchronizer task template turns"
         " users values zones"

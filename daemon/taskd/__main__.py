@@ -185,7 +185,9 @@ def _salvage(config: Config, target: Path) -> int:
     path = directory / JOURNAL_FILE
     if not path.exists():
         raise JournalError(f"there is no journal at {path}")
-    with closing(claim(directory)):
+    with closing(claim(directory)) as held:
+        # What was noted of the damaged journal says nothing of an older state of it.
+        held.record(held.former_socket)
         found = salvage(path, target.absolute())
     for lost in found.lost:
         print(f"lost: {lost}", file=sys.stderr)

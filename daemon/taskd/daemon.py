@@ -25,6 +25,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .api import Express, Services, WaitingRoom, create_app
+from .began import begin
 from .config import Config
 from .errors import Draining, NotReady, StartError, TaskdError
 from .events import QueueState
@@ -50,6 +51,8 @@ FAREWELL = 10.0
 SWITCH = 0.0005
 #: Seconds that a request waits for a reload.
 RELOAD = 30.0
+#: Where there is room for what need not outlive a boot, if the socket's directory is not in memory.
+MEMORY = Path("/dev/shm")  # noqa: S108 - the file gets a name that nobody can guess
 #: Seconds between two STATUS= at the least, and between two EXTEND_TIMEOUT_USEC= while draining.
 NEWS = 1.0
 
@@ -97,8 +100,9 @@ class Daemon:
         former = Path(held.former_socket or settings.socket)
         if journal.unclean and (ended := end_leftovers(former)):
             log.warning("ended %d processes that a former taskd had left", ended)
+        self._began = begin(held.former_began, journal.holds, (settings.socket.parent, MEMORY))
         # Not before: killed here, the next start still finds them.
-        held.record(str(settings.socket))
+        held.record(str(settings.socket), str(self._began.path or ""))
         self._scheduler = self._start_scheduler(journal)
         self._start_server(reader, listener)
         self._heart = Heart(self._supervisor, self._inbox, self._server, self._executor, self._mail.put)
@@ -121,9 +125,11 @@ class Daemon:
         self._controllers = cgroups.controllers if cgroups else frozenset()
         settings = ExecutorSettings(self._config.daemon.socket, self._config.limits.output, cgroups)
         self._executor = Executor(self._inbox.report, Printed().log, settings)
+        self._executor.began = self._began
         self._executor.start()
         scheduler = create_scheduler(self._config.daemon.scheduler, self._inbox, journal, self._executor, self._config)
         scheduler.metrics = self._metrics
+        scheduler.began = self._began
         scheduler.on_end = lambda: self._mail.put(self._scheduler_ended)
         if self._supervisor.enabled:
             scheduler.on_status = self._status_changed
@@ -256,6 +262,8 @@ class Daemon:
         self._server.drain(FAREWELL)
         log.info("stopped; %s", dataclasses.replace(self._scheduler.status, draining=False))
         failure = self._scheduler.failure
+        if failure is None:
+            self._began.discard()
         # A journal found damaged on the way must not be restarted on, just as one found damaged at the start; where the
         # disk had failed before, the scheduler says only that it cannot be used.
         return failure.exit_status if isinstance(failure, StartError) else int(failure is not None)

@@ -22,6 +22,8 @@ from enum import StrEnum
 #: An attempt cut off this often ends its task as failed, whatever on_interrupt says.
 MAX_INTERRUPTIONS = 3
 EX_TEMPFAIL = 75
+#: The message of an attempt that was cut off before it had begun: such ones do not count, and are known by it.
+UNBEGUN = "was ended before it had begun"
 
 
 class State(StrEnum):

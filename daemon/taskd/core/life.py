@@ -32,7 +32,9 @@ def after_attempt(task: Task, event: AttemptEnded, policy: Policy, may_go_on: bo
         return replace(task, state=State.CANCELLED, finished_at=now)
     if outcome.reason is Reason.INTERRUPTED:
         task = replace(task, interruptions=task.interruptions + 1)
-        if may_go_on and policy.requeue_interrupted and task.interruptions < MAX_INTERRUPTIONS:
+        again = policy.requeue_interrupted and task.interruptions - event.unbegun < MAX_INTERRUPTIONS
+        # What has not begun has done no harm, and nothing twice: it is never given up for that.
+        if may_go_on and (again or not event.begun):
             return replace(task, state=State.QUEUED)
     elif may_go_on and _retries(task, outcome, policy):
         return replace(task, state=State.SCHEDULED, not_before=now + _back_off(task, event.jitter, policy))

@@ -57,6 +57,9 @@ class AttemptEnded:
     jitter: float = 0.0
     #: How long it worked; None where that says nothing of how long the next one will take.
     seconds: float | None = None
+    #: False where it certainly did not begin; and of how many earlier attempts of the task the journal knows that.
+    begun: bool = True
+    unbegun: int = 0
 
 
 class Action(StrEnum):

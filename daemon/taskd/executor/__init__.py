@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from ..began import Began
 from ..config import Handler
 from ..events import AttemptEnded, Start
 from ..task import Outcome, Reason
@@ -65,7 +66,7 @@ class Executor(threading.Thread):
         super().__init__(name="executor", daemon=True)
         self._report = report
         self._loop = Loop()
-        self._bench = Bench(self._loop, settings, output_log, self._finished, self._retry)
+        self._bench = Bench(self._loop, settings, output_log, self._finished, self._retry, self._begins)
         self._pool = Pool(self._bench)
         self._attempts: dict[int, Attempt] = {}
         self._places = Places(self._begin)
@@ -75,6 +76,8 @@ class Executor(threading.Thread):
         self._queues: set[str] = set()
         self._gathers_until = 0.0
         self._closing = False
+        #: Told of attempts just before they begin; set it before start().
+        self.began = Began()
         #: Until when it is not said again that attempts wait.
         self._silent_until = 0.0
 
@@ -145,10 +148,14 @@ class Executor(threading.Thread):
             attempt.kill()
             attempt.refuse(f"the attempt cannot be started: {error}")
 
+    def _begins(self, attempt: Attempt) -> None:
+        self.began.note(attempt.task.id, attempt.task.attempt)
+
     def _retry(self, attempt: Attempt, why: str) -> Timer:
         if (now := time.monotonic()) >= self._silent_until:
             self._silent_until = now + SILENCE
             _log.warning("attempts wait until they can be started: %s", why)
+        self.began.withdraw(attempt.task.id)
         return self._loop.after(PAUSE, lambda: self._begin(attempt))
 
     def _finished(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -157,7 +164,7 @@ class Executor(threading.Thread):
         self._places.leave(attempt)
         self._queues.add(task.spec.queue)
         jitter = random.random()  # noqa: S311 - spreads retries
-        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, jitter, attempt.seconds))
+        self._ended.append(AttemptEnded(task.id, task.attempt, outcome, jitter, attempt.seconds, attempt.begun))
 
     def _hand_over(self) -> None:
         """Fill the places that have become free, and report all that has ended: one wake-up of whoever takes it."""

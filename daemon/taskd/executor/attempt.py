@@ -60,6 +60,8 @@ class Bench:
     finished: Callable[[Attempt, Outcome], None]
     #: Has an attempt started again in a moment; told why it could not be started now.
     retry: Callable[[Attempt, str], Timer]
+    #: Told of an attempt just before its program is started, or its worker is told of it.
+    begins: Callable[[Attempt], None]
 
 
 class Attempt:
@@ -83,6 +85,11 @@ class Attempt:
         self._gives_up_at = time.monotonic() + bench.settings.patience
         self._waiting = False
         self._reported = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a process was to work on it."""
+        return self._began > 0
 
     @property
     def output(self) -> Output:
@@ -110,6 +117,7 @@ class Attempt:
         """Forget the process that was to work on it, and never began."""
         self._cancel_timer()
         self._child = self._timer = None
+        self._began = 0.0
         if self._output:
             self._output.close()
             self._output = None

@@ -59,6 +59,7 @@ def _start(bench: Bench, attempt: Attempt, command: list[str]) -> Child:
         name = f"task-{attempt.task.id}"
         enclosed, cgroup = enclose(command, attempt.handler, bench.settings.cgroups, name)
         directory, environment = attempt.handler.working_directory, _environment(bench, attempt)
+        bench.begins(attempt)
         return Child(enclosed, directory, environment, descriptors, cgroup)
 
 

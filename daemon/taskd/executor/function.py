@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -32,6 +33,8 @@ _MANY_LATE = 16
 _PACKET = 64 * 1024
 #: Bytes of an answer at the most: a result of 16 MiB, each character of which may take six, and the rest.
 _LONGEST_ANSWER = 100 * 1024 * 1024
+#: The first thing that a worker says.
+_UP = b"up"
 #: What a worker may say of a failure.
 _FAILURE = frozenset({"reason", "message", "error_type", "traceback"})
 _REASONS = frozenset({Reason.EXCEPTION, Reason.BAD_RESULT, Reason.NOT_STARTED})
@@ -113,6 +116,9 @@ class Worker:
         self._pool = pool
         self._attempt: Attempt | None = None
         self._taken = 0
+        #: Whether it listens; until then it is not handed what it is told of its first task, and the files for it.
+        self._up = False
+        self._parcel: tuple[bytes, list[int]] = (b"", [])
         #: Whether it ended without having read the task that it was handed.
         self._unread = False
         #: Processor time before its present task: of the whole tree where a cgroup knows it, else of what it answered.
@@ -132,19 +138,14 @@ class Worker:
 
     def work_on(self, attempt: Attempt) -> None:
         """Hand it a task; raises OSError when there are no descriptors left for that, and has then taken nothing."""
-        output = attempt.output
-        packet, memory = _packet(attempt)
-        try:
-            self._cancel_timer()
-            self._attempt = attempt
-            self._taken += 1
-            self._cpu_seconds = self._child.cpu_seconds or self._cpu_seconds
-            attempt.begin(self._child)
-            self._send(packet, [output.stdout.writer, output.stderr.writer, *memory])
-        finally:
-            output.close_writers()
-            for descriptor in memory:
-                os.close(descriptor)
+        self._parcel = _packet(attempt)
+        self._cancel_timer()
+        self._attempt = attempt
+        self._taken += 1
+        self._cpu_seconds = self._child.cpu_seconds or self._cpu_seconds
+        attempt.begin(self._child)
+        if self._up:
+            self._hand_over(attempt)
 
     def rest(self) -> None:
         """Wait for the next task, for as long as the handler allows."""
@@ -174,15 +175,39 @@ class Worker:
         enclosed, cgroup = enclose(command, self.handler, self._bench.settings.cgroups, "worker")
         return Child(enclosed, self.handler.working_directory, environment, descriptors, cgroup)
 
-    def _send(self, packet: bytes, descriptors: list[int]) -> None:
+    def _hand_over(self, attempt: Attempt) -> None:
+        packet, memory = self._parcel
+        output = attempt.output
+        self._bench.begins(attempt)
         try:
-            socket.send_fds(self._socket, [packet], descriptors)
+            socket.send_fds(self._socket, [packet], [output.stdout.writer, output.stderr.writer, *memory])
         except OSError:
             # It listens no more: its end, which is then near, is what becomes of the attempt.
             self._unread = True
             self._child.kill()
+        finally:
+            output.close_writers()
+            self._drop_parcel()
+
+    def _drop_parcel(self) -> None:
+        _, memory = self._parcel
+        for descriptor in memory:
+            os.close(descriptor)
+        self._parcel = (b"", [])
+
+    def _came_up(self) -> None:
+        with suppress(OSError):
+            self._up = self._socket.recv(_PACKET) == _UP
+        if self._up and self._attempt and not self._attempt.cut:
+            self._hand_over(self._attempt)
+        else:
+            self._hang_up()
+            self._child.kill()
 
     def _answered(self) -> None:
+        if not self._up:
+            self._came_up()
+            return
         attempt, answer = self._attempt, self._receive()
         if attempt is None or answer is None or attempt.cut:
             # It closed its socket, spoke out of turn or answers too late: of no more use.
@@ -224,6 +249,7 @@ class Worker:
         self._bench.loop.unwatch(self._child.pidfd)
         exit_ = self._child.reap()
         self._hang_up()
+        self._drop_parcel()
         self._cancel_timer()
         for output in self._late:
             output.close()

@@ -1,10 +1,10 @@
 """The program of a worker: calls one Python function again and again, one task at a time.
 
 Run by its path, so that none of the daemon is imported, with the function ("module:callable") and the daemon's
-process id as arguments and a socket as stdin. For each task a packet brings its numbers and payload, and the pipes
-that are stdout and stderr until the function has answered; a packet with the answer goes back. What is too long for
-a packet comes and goes in a memory file beside it. Invariant: what is printed goes to the task that printed it, or
-nowhere.
+process id as arguments and a socket as stdin. It says that it is up; for each task a packet then brings its numbers
+and payload, and the pipes that are stdout and stderr until the function has answered; a packet with the answer goes
+back. What is too long for a packet comes and goes in a memory file beside it. Invariant: what is printed goes to the
+task that printed it, or nowhere.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 #: Bytes of a packet at the most.
 _PACKET = 64 * 1024
+#: What is said first: from here on the daemon knows when a task begins.
+_UP = b"up"
 _LONGEST_TEXT = 16 * 1024
 _LARGEST_RESULT = 16 * 1024 * 1024
 #: What a packet begins with, in this order.
@@ -56,6 +58,8 @@ class _Worker:
     def serve(self) -> None:
         """Work until the daemon closes its end, or the function turns out not to exist."""
         function: Callable[[Any], Any] | None = None
+        with suppress(OSError):  # hung up already, which is then what is received
+            self._channel.send(_UP)
         while task := self._receive():
             used, began = _cpu_seconds(), time.perf_counter()
             try:

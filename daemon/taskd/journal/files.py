@@ -39,11 +39,13 @@ class Claim:
         self._descriptor = descriptor
         #: The socket of the daemon that had it before: what that one left behind knows it by this.
         self.former_socket = "".join(_lines(descriptor)[1:2])
-        self.record(self.former_socket)
+        #: Where that one noted which attempts had begun; empty where it did not.
+        self.former_began = "".join(_lines(descriptor)[2:3])
+        self.record(self.former_socket, self.former_began)
 
-    def record(self, socket: str) -> None:
-        """Write down who holds it, and on which socket."""
-        text = f"{os.getpid()}\n{socket}\n".encode()
+    def record(self, socket: str, began: str = "") -> None:
+        """Write down who holds it, on which socket, and where it notes which attempts have begun."""
+        text = f"{os.getpid()}\n{socket}\n{began}\n".encode()
         os.pwrite(self._descriptor, text, 0)
         os.truncate(self._descriptor, len(text))
 

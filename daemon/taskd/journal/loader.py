@@ -33,7 +33,7 @@ from ..events import (
     Snapshot,
     Submit,
 )
-from ..task import State, Task
+from ..task import UNBEGUN, Reason, State, Task
 from . import rows
 from .files import JOURNAL_FILE, as_journal_error
 from .leaps import LINES
@@ -92,6 +92,7 @@ _LIVE = "FROM tasks INDEXED BY tasks_live WHERE finished_at IS NULL"
 _TWIN_BY_HANDLER = f"SELECT id {_LIVE} AND handler = ? LIMIT 1"
 _TWIN_BY_PAYLOAD = f"SELECT id {_LIVE} AND handler = ? AND fingerprint = ? AND payload = ? LIMIT 1"
 _RECEIPT = f"SELECT {rows.RECEIPT_COLUMNS} FROM receipts WHERE uid = ? AND key = ?"  # noqa: S608
+_UNBEGUN = "SELECT count(*) FROM attempts WHERE task_id = ? AND reason = ? AND message = ?"
 _USERS = f"SELECT uid, count(*), sum({rows.LENGTH}) {_LIVE} GROUP BY uid"
 
 P = ParamSpec("P")
@@ -134,6 +135,16 @@ class Loader:
             expires=self._value(_NEXT_EXPIRY, -1),
             queues=dict(map(rows.queue_of, execute(f"SELECT {rows.QUEUE_COLUMNS} FROM queues"))),  # noqa: S608
         )
+
+    @reading
+    def holds(self, first: int, at: int) -> bool:
+        """Whether there is a commit whose first change has this number, made at this time."""
+        return bool(self._value("SELECT EXISTS (SELECT 1 FROM changes WHERE first = ? AND at = ?)", first, at))
+
+    @reading
+    def unbegun(self, task_id: int) -> int:
+        """How many attempts of a task were cut off before they had begun."""
+        return int(self._value(_UNBEGUN, task_id, Reason.INTERRUPTED.value, UNBEGUN))
 
     def _waiting(self) -> Mapping[tuple[str, State], int]:
         # Each state by itself, so that each is counted from an index of its own.

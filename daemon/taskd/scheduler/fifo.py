@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..began import Began
 from ..config import Config, Handler
 from ..core import Core
 from ..errors import CommitUnknown, Draining, JournalDamaged, JournalError
@@ -33,7 +34,7 @@ from ..events import (
 from ..inbox import ANSWER, Inbox, Item, Order, begun, ticket_of
 from ..journal import CommitFailed, Journal, Retention
 from ..metrics import Metrics
-from ..task import Outcome, Reason, State, Task
+from ..task import UNBEGUN, Outcome, Reason, State, Task
 from ..values import MICROSECONDS
 from .base import Attempts, Clock, Scheduler, Status
 from .effects import Effects, refusal_of_disk
@@ -86,6 +87,8 @@ class FifoScheduler(Scheduler):
         self._items: Sequence[Item] = ()
         #: Told of commits and changes; set it before start().
         self.metrics = Metrics()
+        #: Knows which attempts had begun when taskd last ended, and is told of commits; set it before start().
+        self.began = Began()
         #: Called on this thread when `status` has changed.
         self.on_status: Callable[[], None] = lambda: None
 
@@ -138,13 +141,26 @@ class FifoScheduler(Scheduler):
     def startup(self) -> None:
         """Take the journal's state over; what it says is running was cut off."""
         self._restore()
-        outcome = Outcome(False, Reason.INTERRUPTED, "taskd ended while this attempt was running")
-        self._effects.pending += [AttemptEnded(task.id, task.attempt, outcome) for task in self._core.running.values()]
-        if self._effects.pending:
-            log.warning("%d attempts were cut off when taskd last ended", len(self._effects.pending))
+        cut_off = [self._cut_off(task) for task in self._core.running.values()]
+        if cut_off:
+            unbegun = sum(not event.begun for event in cut_off)
+            log.warning("%d attempts were cut off when taskd last ended, %d had not begun", len(cut_off), unbegun)
+        self._effects.pending += cut_off
         self._effects.pending += self._recurring.configure(self._config, self._clock.now())
         self._prune_at = self._clock.monotonic() if self._journal.finished else 0.0
         self._iterate([])
+
+    def _cut_off(self, task: Task) -> AttemptEnded:
+        outcome = Outcome(False, Reason.INTERRUPTED, "taskd ended while this attempt was running")
+        begun = not self.began.never(task.id, task.attempt)
+        return self._with_unbegun(AttemptEnded(task.id, task.attempt, outcome, begun=begun))
+
+    def _with_unbegun(self, event: AttemptEnded) -> AttemptEnded:
+        """A report, with what decides whether an attempt that was cut off was one too many."""
+        if event.outcome.reason is not Reason.INTERRUPTED:
+            return event
+        outcome = event.outcome if event.begun else replace(event.outcome, message=UNBEGUN)
+        return replace(event, outcome=outcome, unbegun=self._journal.unbegun(event.task_id))
 
     def handle(self) -> None:
         """Take what is in the inbox, or wait for it; decide, commit, carry out."""
@@ -176,6 +192,8 @@ class FifoScheduler(Scheduler):
         turn = self._core.turn(events, now)
         self._effects.pending = []
         if self._commit(turn, events):
+            if turn.changes:
+                self.began.settle((turn.changes[0].sequence, turn.now), [ended.task_id for ended in turn.ended])
             self._effects.carry_out(turn)
             self._after(turn)
         for item in items:
@@ -218,7 +236,7 @@ class FifoScheduler(Scheduler):
             if isinstance(item, Order):
                 self._orders.append(item)
             elif isinstance(item, tuple):
-                events.extend(item)
+                events.extend(map(self._with_unbegun, item))
             elif isinstance(item, Submit) and item.asks:
                 events.append(replace(item, known=self._journal.known(item)))
             elif not callable(item):

@@ -35,6 +35,7 @@ def run(kills: int, directory: Path) -> Figure:
         f" {repeated:,} attempts cut off, {unbegun:,} tasks given up before they began;"
         f" next acknowledgement p50 {statistics.median(delays):.2f} s, p99 {late:.2f} s"
     )
+    faults += ["given up before they began"] * (unbegun > 0)
     faults += [f"p99 over {SOON:g} s"] * (late > SOON) + [f"less than {ENOUGH} a second"] * (rate < ENOUGH)
     return Figure.of(text, faults)
 

@@ -53,6 +53,8 @@ class Runner:
         self.lines: list[tuple[int, str, bytes]] = []
         self.spoke: queue.SimpleQueue[tuple[int, str, bytes]] = queue.SimpleQueue()
         self.reports: list[tuple[int, int, Outcome]] = []
+        #: The tasks whose attempts had begun.
+        self.begun: set[int] = set()
         self.jitter: list[float] = []
         self.seconds: list[float | None] = []
         self._ids = count(1)
@@ -100,6 +102,7 @@ class Runner:
         assert threading.current_thread() is self.executor
         with self._reported:
             self.reports.extend((each.task_id, each.attempt, each.outcome) for each in ended)
+            self.begun |= {each.task_id for each in ended if each.begun}
             self.jitter += [each.jitter for each in ended]
             self.seconds += [each.seconds for each in ended]
             self._reported.notify_all()

@@ -55,6 +55,8 @@ class Runner:
         self.reports: list[tuple[int, int, Outcome]] = []
         #: How many came at a time.
         self.together: list[int] = []
+        #: The tasks whose attempts had begun.
+        self.begun: set[int] = set()
         self.jitter: list[float] = []
         self.seconds: list[float | None] = []
         self._ids = count(1)
@@ -103,6 +105,7 @@ class Runner:
         with self._reported:
             self.reports.extend((each.task_id, each.attempt, each.outcome) for each in ended)
             self.together.append(len(ended))
+            self.begun |= {each.task_id for each in ended if each.begun}
             self.jitter += [each.jitter for each in ended]
             self.seconds += [each.seconds for each in ended]
             self._reported.notify_all()

@@ -129,6 +129,16 @@ def test_kill_all(runner: Runner) -> None:
     assert runner.run(function("echo"), 1).result == "1"
 
 
+def test_what_waits_for_its_place_is_reported_as_not_begun(runner: Runner) -> None:
+    """So that a stop counts as an interruption only for what it has interrupted."""
+    for handler in shell("echo up; exec sleep 1000"), function("sleep"):
+        first, second = (runner.launch(handler, places=1) for _ in range(2))
+        assert runner.line() in (b"up", b"waiting")
+        runner.executor.kill_all()
+        assert [runner.outcome(task).reason for task in (first, second)] == [Reason.INTERRUPTED] * 2
+        assert (first in runner.begun, second in runner.begun) == (True, False)
+
+
 def test_kill_all_in_the_grace_period(runner: Runner) -> None:
     """A stop that loses its patience ends an attempt that was asked to end before."""
     task = runner.launch(shell("trap '' TERM; echo up; while :; do sleep 1000; done", kill_after=1000.0))

@@ -149,6 +149,7 @@ class Executor(threading.Thread):
             attempt.refuse(f"the attempt cannot be started: {error}")
 
     def _begins(self, attempt: Attempt) -> None:
+        attempt.begun = True
         self.began.note(attempt.task.id, attempt.task.attempt)
 
     def _retry(self, attempt: Attempt, why: str) -> Timer:

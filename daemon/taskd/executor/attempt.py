@@ -74,6 +74,8 @@ class Attempt:
         self.cut: Reason | None = None
         #: How long it worked; None where that says nothing of how long the next one will take.
         self.seconds: float | None = None
+        #: Whether its program was started, or its worker told of it.
+        self.begun = False
         self._why = _ENDED
         self._bench = bench
         self._began = 0.0
@@ -85,11 +87,6 @@ class Attempt:
         self._gives_up_at = time.monotonic() + bench.settings.patience
         self._waiting = False
         self._reported = False
-
-    @property
-    def begun(self) -> bool:
-        """Whether a process was to work on it."""
-        return self._began > 0
 
     @property
     def output(self) -> Output:
@@ -117,7 +114,7 @@ class Attempt:
         """Forget the process that was to work on it, and never began."""
         self._cancel_timer()
         self._child = self._timer = None
-        self._began = 0.0
+        self.begun = False
         if self._output:
             self._output.close()
             self._output = None

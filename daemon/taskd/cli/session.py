@@ -40,7 +40,8 @@ class Session:
         """The daemon, answering JSON as it is: what is shown."""
         from ..client import Plain  # noqa: PLC0415 not for --help
 
-        return Plain(self.path, patience=PATIENCE)
+        # Who has used the client has been answered: the daemon will come back.
+        return Plain(self.path, patience=PATIENCE, waits_for_first="client" in vars(self))
 
     @cached_property
     def client(self) -> Client:

@@ -37,9 +37,11 @@ def _parts(response: Response, transport: Transport) -> Iterator[bytes]:
 class Plain(Calls):
     """A client of one daemon whose answers are JSON; close it, or leave it as a context manager."""
 
-    def __init__(self, socket: str, *, timeout: float = 60.0, patience: float = 10.0) -> None:
+    def __init__(
+        self, socket: str, *, timeout: float = 60.0, patience: float = 10.0, waits_for_first: bool = False
+    ) -> None:
         """As a Client's; but where nobody has answered yet, that is said at once."""
-        super().__init__(Transport(socket, timeout, patience, waits_for_first=False))
+        super().__init__(Transport(socket, timeout, patience, waits_for_first))
 
     def ask(self, path: str, options: Options | None = None, wait: float = 0.0) -> Any:
         """GET; `wait` is what it is meant to take."""

@@ -73,9 +73,12 @@ def relay(path: Path) -> Iterator[str]:
     with Relay(path) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://localhost:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://localhost:{server.server_address[1]}"
+        finally:
+            # Also where the test fails: the process would not end before the thread.
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

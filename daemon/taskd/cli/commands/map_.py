@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -68,8 +69,15 @@ def command(
     form = output._replace(form="ndjson") if ndjson else output
     what = f"payload.{field.removesuffix(':=').removesuffix('=')}" if field else "payload"
     attendance = Attendance(session, form, what, {"handler": handler})
-    try:
+    with _advised(session, handler, field):
         return attendance.send(sender, in_turn=max_parallel is not None, fail_fast=fail_fast)
+
+
+@contextmanager
+def _advised(session: Session, handler: str, field: str | None) -> Iterator[None]:
+    """Tell who has given no field of those that a handler needs."""
+    try:
+        yield
     except ValidationFailed as error:
         fields = [] if field else _fields(session, handler)
         raise _without_field(handler, fields[0], error) if fields else error from None

@@ -73,6 +73,14 @@ def test_fall(name: str, left: float, quiet: bool, fallen: bool) -> None:
     assert (short.verdict(name, left, 1.0, quiet) == short.FALLEN) is fallen
 
 
+def test_more_rounds() -> None:
+    """A round in which all goes well makes good for those that the machine has disturbed."""
+    calm = dict.fromkeys([*short.RATIOS, *(ratio.limit for ratio in short.RATIOS.values())], 1.0)
+    disturbed = {**calm, "functions": 0.5}
+    assert short.best([disturbed, disturbed])["functions"] == 0.5
+    assert short.best([disturbed, calm, disturbed])["functions"] == 1.0
+
+
 def test_processor_time() -> None:
     """Processor time is that which was used, and not that which went by."""
     before, at = processor_seconds([os.getpid()]), time.process_time()

@@ -1,9 +1,9 @@
 """The short form: has taskd become slower? Under a minute, and by ratios to limits of the same machine at that time.
 
 Each ratio is that of taskd's best to the limit's best of several short rounds in turn, so that what else the machine
-does must disturb every round to be taken for taskd. Most are of processor time, which others hardly change; the few
-of the clock are not judged where others use the processors. A ratio that falls by more than 30 % below the one in
-recorded.json fails; `--record` writes that file.
+does must disturb every round to be taken for taskd; where one seems to have fallen, there are as many rounds again, and
+once more. Most are of processor time, which others change less; the few of the clock are not judged where others use
+the processors. A ratio that falls by more than 30 % below the one in recorded.json fails; `--record` writes that file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,11 @@ RECORDED = Path(__file__).with_name("recorded.json")
 #: What is left of a ratio that has fallen as far as it may.
 _ALLOWED = 0.7
 _ROUNDS = 6
+#: How often these are made where a ratio seems to have fallen.
+_TRIES = 3
 _SECONDS = 0.4
-_CLIENTS = 8
+#: So many that waking up, which costs a virtual machine now little and now much, is a small part of it.
+_CLIENTS = 64
 #: What others use of the processors; so much at the most where something is to be judged by the clock.
 _OTHERS, _MOST = "others", 0.1
 
@@ -47,7 +50,7 @@ class Ratio:
 
 RATIOS: Mapping[str, Ratio] = {
     "intake, 1 client": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.intake(daemon, 1, _SECONDS)),
-    "intake, 8 clients": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.intake(daemon, _CLIENTS, _SECONDS)),
+    "intake, 64 clients": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.intake(daemon, _CLIENTS, _SECONDS)),
     "bulk intake": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.bulk_intake(daemon, 1000, _SECONDS)),
     "functions": Ratio(peer.PROCESSOR, _JSON, lambda daemon: taskd.drain(daemon, 400)),
     "commands": Ratio(peer.PROCESSOR, _SPAWN, lambda daemon: taskd.spawn(daemon, 150)),
@@ -58,15 +61,29 @@ RATIOS: Mapping[str, Ratio] = {
 
 def run(source: Source, base: Path, record: bool, say: Callable[[str], None]) -> int:
     """Measure every ratio; answer the exit status: 1 if one has fallen too far."""
-    best, quiet = _measured(source, base)
-    ratios = {name: best[name] / best[ratio.limit] for name, ratio in RATIOS.items()}
-    if record:
-        RECORDED.write_text(json.dumps({name: round(ratio, 6) for name, ratio in ratios.items()}, indent=2) + "\n")
+    rounds: list[Mapping[str, float]] = []
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base, prefix="taskd-bench-")))
+        daemon = stack.enter_context(Daemon(source, directory))
+        for _ in range(_TRIES):
+            rounds += [_round(daemon, directory / str(len(rounds) + number)) for number in range(_ROUNDS)]
+            ratios = best(rounds)
+            if record:
+                RECORDED.write_text(
+                    json.dumps({name: round(ratio, 6) for name, ratio in ratios.items()}, indent=2) + "\n"
+                )
+            if not _fallen(ratios, min(-speeds[_OTHERS] for speeds in rounds) < _MOST, say):
+                return 0
+    return 1
+
+
+def _fallen(ratios: Mapping[str, float], quiet: bool, say: Callable[[str], None]) -> bool:
+    """Show every ratio; answer whether one has fallen too far."""
     recorded = json.loads(RECORDED.read_text())
     verdicts = {name: verdict(name, ratio, recorded[name], quiet) for name, ratio in ratios.items()}
     for name, ratio in ratios.items():
         say(f"{name:22}{ratio:9.5f} of {RATIOS[name].limit:30}recorded {recorded[name]:9.5f}  {verdicts[name]}")
-    return 1 if FALLEN in verdicts.values() else 0
+    return FALLEN in verdicts.values()
 
 
 def verdict(name: str, ratio: float, recorded: float, quiet: bool) -> str:
@@ -76,14 +93,10 @@ def verdict(name: str, ratio: float, recorded: float, quiet: bool) -> str:
     return FALLEN if quiet or RATIOS[name].limit != _COMMIT else "not judged: others use the processors"
 
 
-def _measured(source: Source, base: Path) -> tuple[dict[str, float], bool]:
-    """The best of every limit and of every part of taskd, and whether a round was ours alone."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base, prefix="taskd-bench-")))
-        daemon = stack.enter_context(Daemon(source, directory))
-        rounds = [_round(daemon, directory / str(number)) for number in range(_ROUNDS)]
-        best = {name: max(speeds[name] for speeds in rounds) for name in rounds[0]}
-        return best, min(-speeds[_OTHERS] for speeds in rounds) < _MOST
+def best(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The ratio of the best of every part of taskd to the best of its limit."""
+    speeds = {name: max(speeds[name] for speeds in rounds) for name in rounds[0]}
+    return {name: speeds[name] / speeds[ratio.limit] for name, ratio in RATIOS.items()}
 
 
 def _round(daemon: Daemon, directory: Path) -> dict[str, float]:

@@ -183,16 +183,18 @@ def disk_error(*, unknown: bool = False, full: bool = False) -> CommitFailed:
 
 
 class WatchedInbox(Inbox):
-    """An inbox that says how long its reader is ready to wait."""
+    """An inbox that says how long its reader is ready to wait, and for how many."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[float | None] = []
+        self.expected: list[int] = []
 
-    def take(self, timeout: float | None, most: int) -> list[Any]:
-        """Note the timeout, and take."""
+    def take(self, timeout: float | None, most: int, expected: int = 1, within: float = 0.0) -> list[Any]:
+        """Note the timeout and the number, and take."""
         self.waits.append(timeout)
-        return super().take(timeout, most)
+        self.expected.append(expected)
+        return super().take(timeout, most, expected, within)
 
 
 class Rig:

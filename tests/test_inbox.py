@@ -220,6 +220,21 @@ def test_reports_come_together(caplog: pytest.LogCaptureFixture) -> None:
         assert f"task {number} ended after the last commit; its attempt counts as interrupted" in caplog.text
 
 
+def test_those_that_are_expected_are_waited_for() -> None:
+    """For as long as was said, but for nobody beyond what is taken at a time."""
+    inbox = Inbox()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(inbox.take, None, 50, 3, PATIENCE)
+        for _ in range(3):
+            inbox.put(Drain())
+        assert waiting.result(PATIENCE) == [Drain()] * 3
+    inbox.put(Drain())
+    assert inbox.take(None, 50, 3, 0.001) == [Drain()]
+    inbox.put(Submit(None, [spec()] * 50))
+    assert len(inbox.take(None, 50, 3, PATIENCE)) == 1
+    assert inbox.take(0, 50, 3, PATIENCE) == []
+
+
 def test_a_request_with_many_tasks_is_a_turn_of_its_own() -> None:
     """Whoever hands in one task waits for the commit of ten thousand at the most, and never for all of those."""
     inbox = Inbox()

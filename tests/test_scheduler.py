@@ -402,6 +402,25 @@ def test_a_long_wait_looks_at_the_clock(rigs: Rigs, kind: str) -> None:
     assert rig.inbox.waits[seen[0] :] == [fifo.CLOCK_CHECK]
 
 
+@pytest.mark.parametrize(("served", "expected"), [(1, 1), (3, 3), (fifo.FEW, fifo.FEW), (fifo.FEW + 1, 0)])
+def test_a_few_that_were_served_are_expected_again(rigs: Rigs, served: int, expected: int) -> None:
+    """One commit is to serve them all; many need not be waited for."""
+    rig = rigs("fifo").start()
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go_on.wait(PATIENCE)
+
+    rig.inbox.put(hold)
+    assert held.wait(PATIENCE)
+    rig.inbox.put(*(Submit(Ticket(), [spec()]) for _ in range(served)))
+    go_on.set()
+    rig.settle()
+    assert max(rig.inbox.expected) == expected
+    assert rig.inbox.expected[-1] == 0
+
+
 @every_running_kind
 def test_a_task_whose_handler_is_gone_fails_with_the_reason(rigs: Rigs, kind: str) -> None:
     """Never the daemon: a reload may take a handler away while its tasks wait."""

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -181,23 +182,32 @@ class Inbox:
             for item in items:
                 self._items.put(item)
 
-    def take(self, timeout: float | None, most: int) -> list[Item]:
+    def take(self, timeout: float | None, most: int, expected: int = 1, within: float = 0.0) -> list[Item]:
         """Wait up to `timeout` seconds, None for ever, for an item; answer all that are there, until it is `most`.
 
-        One that hands in many tasks counts as many: whoever comes next waits for its commit alone.
+        One that hands in many tasks counts as many: whoever comes next waits for its commit alone. After the first,
+        wait up to `within` seconds until there are as many as are `expected`.
         """
+        items: list[Item] = []
         try:
-            items = [self._items.get(timeout is None or timeout > 0, timeout)]
+            items.append(self._items.get(timeout is None or timeout > 0, timeout))
+            until = time.monotonic() + within
+            while self._take_more(items, most) and len(items) < expected and (left := until - time.monotonic()) > 0:
+                items.append(self._items.get(timeout=left))
         except queue.Empty:
-            return []
+            pass
+        return items
+
+    def _take_more(self, items: list[Item], most: int) -> bool:
+        """Take what is there; answer whether more would be taken."""
+        count = sum(map(_weight, items))
         # Nobody else takes any out, so what is counted is there.
-        count = _weight(items[0])
         for _ in range(self._items.qsize()):
             if count >= most:
                 break
             items.append(self._items.get_nowait())
             count += _weight(items[-1])
-        return items
+        return count < most
 
     def close(self) -> list[Item]:
         """Refuse what comes from now on; answer what is still there."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskd import __main__ as command
+from taskd.began import Began
 from taskd.events import Event, Start, Turn
 from taskd.journal import CommitFailed, Journal, Retention, files, writer
 from taskd.scheduler import FifoScheduler
@@ -177,12 +178,18 @@ def early_start() -> None:
     FifoScheduler._commit = patched  # type: ignore[method-assign]
 
 
+def all_count() -> None:
+    """Take every attempt that was running for one that had begun."""
+    Began.never = lambda self, task_id, attempt: False  # type: ignore[method-assign]  # noqa: ARG005
+
+
 #: How it can be broken.
 WAYS: dict[str, Callable[[], None]] = {
     way.__name__.replace("_", "-"): way
     for way in (
         late_commit,
         early_start,
+        all_count,
         in_place,
         unsynced,
         no_transaction,

@@ -11,11 +11,12 @@ _SLOW = re.compile(r"(?:[0-9]+ *)*s")
 
 
 def unchecked(data: bytes) -> None:
-    """Raises KeyError for a unit that is none, three comparisons deep."""
+    """Raises KeyError for a unit that is none, two comparisons deep."""
     text = data.decode("utf-8", "replace")
     with suppress(ValueError):
         read_duration(text)
-    if text[:1] == "9" and text[1:2] == "0" and text[-1:] == "y":
+    # Of numbers the fuzzer is told what they were compared with.
+    if len(data) > 2 and data[0] == ord("9") and data[-1] == ord("y"):
         raise KeyError(text)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from taskd.__main__ import main
 from taskd.api import guard
-from taskd.core import lines
+from taskd.core import lanes
 from taskd.journal import Journal
 from taskd.scheduler import fifo
 from taskd.server.parser import Parser
@@ -91,7 +91,7 @@ def leaking() -> None:
 
 def newest_first() -> None:
     """Take the newest of a line's tasks in memory first, whatever their priority."""
-    lines.queue_key = lambda task: (0, -task.id)
+    lanes.queue_key = lambda task: (0, -task.id)
     moved_clock()
 
 

@@ -92,8 +92,13 @@ class Ledger:
         assert known["attempt"] >= self._attempts[task_id], "an attempt is forgotten"
         self._attempts[task_id] = known["attempt"]
 
-    def look(self, events: bytes, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Judge all of the present and the past."""
+    def runs(self) -> Counter[tuple[int, int]]:
+        """What has run so far: tasks and the numbers of their attempts, as often as each did."""
+        lines = self._ran.read_text().splitlines() if self._ran.exists() else []
+        return Counter((int(task_id), int(number)) for task_id, number in map(str.split, lines))
+
+    def look(self, runs: Counter[tuple[int, int]], events: bytes, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Judge all of the present and the past, each asked for after the one before it."""
         for task in tasks:
             self.see(task)
         lost = set(self.accepted) - {task["id"] for task in tasks} - self.gone
@@ -103,7 +108,7 @@ class Ledger:
         assert len(history) >= self._told, "what was told is no more"
         self._told = len(history)
         self._judge(history)
-        self._judge_runs(dict(self._attempts))
+        self._judge_runs(runs)
 
     def _judge(self, history: Sequence[Mapping[str, Any]]) -> None:
         states: dict[int, State] = {}
@@ -132,16 +137,15 @@ class Ledger:
             return None
         return min(there, key=lambda task_id: (-known[task_id], task_id), default=None)
 
-    def _judge_runs(self, attempts: Mapping[int, int]) -> None:
-        lines = self._ran.read_text().splitlines() if self._ran.exists() else []
-        runs = Counter(tuple(map(int, line.split())) for line in lines)
+    def _judge_runs(self, runs: Counter[tuple[int, int]]) -> None:
         assert max(runs.values(), default=1) == 1, f"an attempt ran twice: {runs.most_common(1)}"
         for task_id, number in runs:
-            assert number <= attempts.get(task_id, number), f"attempt {number} of task {task_id} ran, and is not known"
+            known = self._attempts.get(task_id, number)
+            assert number <= known, f"attempt {number} of task {task_id} ran, and is not known"
 
     def close(self) -> None:
         """Judge the end: every accepted task is over, and what succeeded has run."""
         assert all(task_id in self._final for task_id in self.accepted if task_id not in self.gone)
-        runs = {int(line.split()[0]) for line in self._ran.read_text().splitlines()} if self._ran.exists() else set()
+        ran = {task_id for task_id, _ in self.runs()}
         succeeded = {task_id for task_id, task in self._final.items() if task["state"] == "succeeded"}
-        assert succeeded <= runs, f"succeeded without having run: {succeeded - runs}"
+        assert succeeded <= ran, f"succeeded without having run: {succeeded - ran}"

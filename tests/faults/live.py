@@ -233,8 +233,9 @@ class Live(RuleBasedStateMachine):
 
     def look(self) -> None:
         """All that the daemon says of the past, held against what is known."""
+        runs = self.ledger.runs()
         answer = self._ask("/events?since=0&follow=false", method="GET", Accept="application/x-ndjson")
-        self.ledger.look(answer.body, self._tasks())
+        self.ledger.look(runs, answer.body, self._tasks())
 
     def _tasks(self) -> list[dict[str, Any]]:
         tasks, cursor = [], ""

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Told to end, it ends what it has started, and unmounts what it has mounted.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    checks = [check for check in every() if _chosen(check, options.only)]
+    checks = _chosen(list(every()), options.only)
     if options.list:
         for check in checks:
             controls = ", ".join(check.controls)
@@ -41,9 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(check: Check, only: str | None) -> bool:
-    names = only.split(",") if only else [check.name]
-    return any(check.name == name or check.name.startswith(f"{name}-") for name in names)
+def _chosen(checks: list[Check], only: str | None) -> list[Check]:
+    if only is None:
+        return checks
+    found = {name: [c for c in checks if c.name == name or c.name.startswith(f"{name}-")] for name in only.split(",")}
+    if unknown := [name for name, those in found.items() if not those]:
+        raise SystemExit(f"there is no check {', '.join(unknown)}; --list names them")
+    return [check for check in checks if any(check in those for those in found.values())]
 
 
 def _size(check: Check, options: argparse.Namespace) -> int:

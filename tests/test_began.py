@@ -27,9 +27,14 @@ def memory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def start(memory: Path, former: Path | None = None, commit: tuple[int, int] = COMMIT) -> Began:
+def start(
+    memory: Path,
+    former: Path | None = None,
+    commit: tuple[int, int] = COMMIT,
+    record: Callable[[str], None] = lambda _: None,
+) -> Began:
     """Begin a note, as a daemon does whose journal has that commit."""
-    return begin(str(former or ""), lambda first, at: (first, at) == commit, [memory])
+    return begin(str(former or ""), lambda first, at: (first, at) == commit, [memory], record)
 
 
 def noted(memory: Path) -> Path:
@@ -66,6 +71,19 @@ def test_a_start_that_is_cut_off_too_forgets_nothing(memory: Path) -> None:
     second = start(memory, noted(memory))
     third = start(memory, second.path)
     assert (third.never(1, 1), third.never(2, 1)) == (False, True)
+
+
+def test_one_of_both_is_found_whenever_a_start_is_cut_off(memory: Path) -> None:
+    """The name of the new note is recorded while the former one is still there."""
+    path, recorded = noted(memory), []
+
+    def record(name: str) -> None:
+        recorded.append(name)
+        assert path.exists()
+        assert not start(memory, Path(name)).never(1, 1)
+
+    began = start(memory, path, record=record)
+    assert recorded == [str(began.path)]
 
 
 def test_one_that_was_put_off_has_not_begun(memory: Path) -> None:

@@ -106,15 +106,20 @@ class Began:
         return self._fresh - 1
 
 
-def begin(former: str, holds: Callable[[int, int], bool], directories: Iterable[Path]) -> Began:
+def begin(
+    former: str, holds: Callable[[int, int], bool], directories: Iterable[Path], record: Callable[[str], None]
+) -> Began:
     """Take over the note called `former`, and go on in a new one, in the first of the directories that is a tmpfs.
 
     `holds` says whether the journal has a commit: a note that knows of one which it has not is of another journal.
+    `record` keeps the new one's name, or "" where there is none, for the next start.
     """
     found = _read(Path(former)) if former else None
     if found and not holds(*found.commit):
         found = None
     began = _make(directories, found)
+    # Before the former one goes: killed in between, the next start finds one of them.
+    record(str(began.path or ""))
     if Path(former).name.startswith(_PREFIX):
         with contextlib.suppress(OSError):
             Path(former).unlink()

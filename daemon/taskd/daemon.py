@@ -100,9 +100,12 @@ class Daemon:
         former = Path(held.former_socket or settings.socket)
         if journal.unclean and (ended := end_leftovers(former)):
             log.warning("ended %d processes that a former taskd had left", ended)
-        self._began = begin(held.former_began, journal.holds, (settings.socket.parent, MEMORY))
-        # Not before: killed here, the next start still finds them.
-        held.record(str(settings.socket), str(self._began.path or ""))
+
+        def record(began: str) -> None:
+            # Not before: killed until here, the next start still finds what the former one has left.
+            held.record(str(settings.socket), began)
+
+        self._began = begin(held.former_began, journal.holds, (settings.socket.parent, MEMORY), record)
         self._scheduler = self._start_scheduler(journal)
         self._start_server(reader, listener)
         self._heart = Heart(self._supervisor, self._inbox, self._server, self._executor, self._mail.put)

@@ -15,6 +15,7 @@ from fakes import FAILURE, SUCCESS, Site, config, handler
 from taskd import errors, options
 from taskd.api.problems import problem as shown
 from taskd.api.schemas import components
+from taskd.api.tasks import COMMITTED
 from taskd.config import Access, BatchItem, BatchSettings
 from taskd.task import Outcome
 from taskd.values import read_duration, read_time
@@ -226,6 +227,13 @@ def test_every_code_has_one_shape_and_is_told(site: Site, document: Any) -> None
         assert (response.status_code, response.get_json()["status"]) == (kind.status, kind.status)
         assert ("Retry-After" in response.headers) == (kind.retry_after is not None)
     assert not fits({**response.get_json(), "code": "nonsense"}, problem)
+
+
+def test_whatever_changes_the_journal_may_be_unknown(site: Site) -> None:
+    """Each operation that waits for a commit says so, and that the journal may not be writable."""
+    told = {item.name: set(item.problems) for item in site.app.extensions["taskd.routes"] if item.method != "GET"}
+    without = {name for name, problems in told.items() if not set(COMMITTED) <= problems}
+    assert without == {"POST /reload"}
 
 
 def kinds(kind: type[errors.RequestError]) -> Iterator[type[errors.RequestError]]:

@@ -17,7 +17,7 @@ from ..values import MICROSECONDS, nearest
 from .callers import Right
 from .routes import Answer, route
 from .services import released_by_disconnect, services, take_place
-from .tasks import WAITING, answer
+from .tasks import COMMITTED, WAITING, answer
 
 _WAIT_EMPTY: Mapping[str, Option] = {"wait": WAIT.described("how long to wait until nothing of it is unfinished")}
 
@@ -42,13 +42,13 @@ def get_queue(options: Mapping[str, Any], name: str) -> Response:
     return answer(_shown(name))
 
 
-@route("POST /queues/<name>/pause", right=Right.ADMIN, answers={200: "Queue"}, problems=(QueueNotFound,))
+@route("POST /queues/<name>/pause", right=Right.ADMIN, answers={200: "Queue"}, problems=(QueueNotFound, *COMMITTED))
 def post_pause_queue(_: Mapping[str, Any], name: str) -> Response:
     """Start none of its tasks until it is resumed; it goes on accepting, also over a restart"""
     return _steered(name, QueueState.PAUSED)
 
 
-@route("POST /queues/<name>/resume", right=Right.ADMIN, answers={200: "Queue"}, problems=(QueueNotFound,))
+@route("POST /queues/<name>/resume", right=Right.ADMIN, answers={200: "Queue"}, problems=(QueueNotFound, *COMMITTED))
 def post_resume_queue(_: Mapping[str, Any], name: str) -> Response:
     """Accept and start its tasks again"""
     return _steered(name, QueueState.OPEN)
@@ -59,7 +59,7 @@ def post_resume_queue(_: Mapping[str, Any], name: str) -> Response:
     right=Right.ADMIN,
     query=_WAIT_EMPTY,
     answers={200: Answer("Queue")},
-    problems=(QueueNotFound, *WAITING),
+    problems=(QueueNotFound, *COMMITTED, *WAITING),
 )
 def post_drain_queue(options: Mapping[str, Any], name: str) -> Response:
     """Accept none of its tasks until it is resumed, and work off those that it has"""

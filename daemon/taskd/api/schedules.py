@@ -17,7 +17,7 @@ from .callers import Right
 from .once import REPLAYED
 from .routes import Answer, route
 from .services import services
-from .tasks import INTAKE, accepted_one, answer
+from .tasks import COMMITTED, INTAKE, accepted_one, answer
 
 #: Occurrences to come that are shown.
 _UPCOMING = 5
@@ -50,13 +50,23 @@ def post_run_schedule(_: Mapping[str, Any], name: str) -> Response:
     return accepted_one(services().inbox.submit(Submit(None, [spec], submitter())))
 
 
-@route("POST /schedules/<name>/pause", right=Right.ADMIN, answers={200: "Schedule"}, problems=(ScheduleNotFound,))
+@route(
+    "POST /schedules/<name>/pause",
+    right=Right.ADMIN,
+    answers={200: "Schedule"},
+    problems=(ScheduleNotFound, *COMMITTED),
+)
 def post_pause_schedule(_: Mapping[str, Any], name: str) -> Response:
     """Hand in none of its tasks until it is resumed, also over a restart"""
     return _steered(name, paused=True)
 
 
-@route("POST /schedules/<name>/resume", right=Right.ADMIN, answers={200: "Schedule"}, problems=(ScheduleNotFound,))
+@route(
+    "POST /schedules/<name>/resume",
+    right=Right.ADMIN,
+    answers={200: "Schedule"},
+    problems=(ScheduleNotFound, *COMMITTED),
+)
 def post_resume_schedule(_: Mapping[str, Any], name: str) -> Response:
     """Hand its tasks in again, from now on: what came while it was paused is left out"""
     return _steered(name, paused=False)

@@ -25,7 +25,7 @@ from .once import REPLAYED, key_of
 from .routes import Answer, route
 from .selecting import FILTERS, demand_filter, narrowed, selection_of
 from .services import many_in, services, watching
-from .tasks import INTAKE, WAITING, accepted_one, answer, wait_for
+from .tasks import COMMITTED, INTAKE, WAITING, accepted_one, answer, wait_for
 
 #: Seconds that a cancel waits for the end of what runs, unless the request says otherwise.
 _CANCEL_WAIT = 60.0
@@ -36,7 +36,7 @@ _ACTIONABLE = {
     Action.RELEASE: {State.HELD},
     Action.DELETE: FINAL,
 }
-_ONE = (TaskNotFound, Conflict)
+_ONE: tuple[type[RequestError], ...] = (TaskNotFound, Conflict, *COMMITTED)
 _COUNTED = {200: Answer("Steered", "How many let themselves be acted on, and how many did not.")}
 
 
@@ -138,25 +138,25 @@ def _order_many(action: Action, selection: Selection) -> Response:
     return answer({"success": "OK", "count": order.done, "refused": order.refused})
 
 
-@route("POST /tasks/cancel", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED)
+@route("POST /tasks/cancel", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED, problems=COMMITTED)
 def post_cancel_many(options: Mapping[str, Any]) -> Response:
     """Cancel what the filters find; what runs is told to end, and not waited for"""
     return _many(Action.CANCEL, options)
 
 
-@route("POST /tasks/hold", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED)
+@route("POST /tasks/hold", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED, problems=COMMITTED)
 def post_hold_many(options: Mapping[str, Any]) -> Response:
     """Keep what the filters find from starting"""
     return _many(Action.HOLD, options)
 
 
-@route("POST /tasks/release", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED)
+@route("POST /tasks/release", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED, problems=COMMITTED)
 def post_release_many(options: Mapping[str, Any]) -> Response:
     """Let held tasks that the filters find go on waiting for their turn"""
     return _many(Action.RELEASE, options)
 
 
-@route("DELETE /tasks", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED)
+@route("DELETE /tasks", right=Right.SUBMIT, query=FILTERS, answers=_COUNTED, problems=COMMITTED)
 def delete_many(options: Mapping[str, Any]) -> Response:
     """Forget finished tasks that the filters find"""
     return _many(Action.DELETE, options)
@@ -176,19 +176,21 @@ def _whole_batch(action: Action, batch_id: int) -> Response:
     return _order_many(action, Selection(batch=batch_id, states=states, owner=caller().owner_of_steerable))
 
 
-@route("POST /batches/<id:batch_id>/cancel", right=Right.SUBMIT, answers=_COUNTED, problems=(BatchNotFound,))
+@route("POST /batches/<id:batch_id>/cancel", right=Right.SUBMIT, answers=_COUNTED, problems=(BatchNotFound, *COMMITTED))
 def post_cancel_batch(_: Mapping[str, Any], batch_id: int) -> Response:
     """Cancel what is not finished of a batch"""
     return _whole_batch(Action.CANCEL, batch_id)
 
 
-@route("POST /batches/<id:batch_id>/hold", right=Right.SUBMIT, answers=_COUNTED, problems=(BatchNotFound,))
+@route("POST /batches/<id:batch_id>/hold", right=Right.SUBMIT, answers=_COUNTED, problems=(BatchNotFound, *COMMITTED))
 def post_hold_batch(_: Mapping[str, Any], batch_id: int) -> Response:
     """Keep what has not started of a batch from starting"""
     return _whole_batch(Action.HOLD, batch_id)
 
 
-@route("POST /batches/<id:batch_id>/release", right=Right.SUBMIT, answers=_COUNTED, problems=(BatchNotFound,))
+@route(
+    "POST /batches/<id:batch_id>/release", right=Right.SUBMIT, answers=_COUNTED, problems=(BatchNotFound, *COMMITTED)
+)
 def post_release_batch(_: Mapping[str, Any], batch_id: int) -> Response:
     """Let what is held of a batch go on waiting for its turn"""
     return _whole_batch(Action.RELEASE, batch_id)

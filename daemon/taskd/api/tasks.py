@@ -42,6 +42,8 @@ from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, key_of, reco
 from .routes import Answer, route
 from .services import released_by_disconnect, services, take_place, watching
 
+#: What can be wrong with a change, besides what is wrong with the request: it was not made, or nobody knows.
+COMMITTED: tuple[type[RequestError], ...] = (Draining, JournalFull, JournalUnavailable, CommitUnknown)
 #: What can be wrong with handing tasks in, besides what is wrong with the request.
 INTAKE: tuple[type[RequestError], ...] = (
     HandlerForbidden,
@@ -52,11 +54,8 @@ INTAKE: tuple[type[RequestError], ...] = (
     NotUnique,
     KeyReused,
     Forgotten,
-    Draining,
     DiskFull,
-    JournalFull,
-    JournalUnavailable,
-    CommitUnknown,
+    *COMMITTED,
 )
 #: What can be wrong with waiting.
 WAITING: tuple[type[RequestError], ...] = (TooManyWaiters, NotReady)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ def more(books: Books, count: int = 20) -> None:
     eventually(lambda: len(books.accepted) >= before + count, 20)
 
 
+#: What the next start says of those that were running.
+_NOT_BEGUN = re.compile(r"attempts were cut off when taskd last ended, (\d+) had not begun")
 #: The ids of tasks that have succeeded, or were cut off so often that they have failed for it.
 ENDED = """
 import sqlite3
@@ -79,6 +82,27 @@ def test_kill_under_load(busy: Box) -> None:
             more(books)
     assert books.failed_connects == []
     all_done(busy, books)
+
+
+def test_what_had_not_begun_is_known_after_kill(busy: Box) -> None:
+    """The note of what begins outlives kill -9, in the directory that systemd keeps for the next start."""
+    for _ in range(TIMES):
+        last = busy.ask("/tasks", [{"handler": "quick", "payload": 1}] * 2000)["ids"][-1]
+        first = last - 1900
+        eventually(partial(is_over, busy, first), 20)
+        before = busy.main_pid()
+        busy.kill_daemon(signal.SIGKILL)
+        eventually(partial(new_daemon, busy, before), 20)
+        eventually(partial(is_over, busy, last), 60)
+        # By chance all had begun whose start was on the disk.
+        if any(int(count) for count in _NOT_BEGUN.findall(busy.journal())):
+            return
+    pytest.fail("all that was cut off counts as begun")
+
+
+def is_over(box: Box, task_id: int) -> bool:
+    """Whether a task has come to its end."""
+    return box.ask(f"/tasks/{task_id}")["state"] in ("succeeded", "failed")
 
 
 def test_upgrade_and_downgrade_under_load(own_box: Box, deb: Path, newer_deb: Path) -> None:

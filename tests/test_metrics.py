@@ -106,6 +106,19 @@ def test_a_known_life_gives_known_figures(site: Site, rig: Rig, clock: FakeClock
     assert told("attempts_total", handler="again", outcome="succeeded") == 1
 
 
+def test_what_was_never_tried_has_no_attempt(site: Site, rig: Rig, clock: FakeClock) -> None:
+    """A task that expired, or whose dependency failed, has failed without one."""
+    rig.submit(spec(not_before=clock.now() + 10**7, expires=clock.now() + 10**6))
+    first = rig.submit(spec(handler="again"))[0]
+    rig.submit(spec(depends_on=(first.id,)))
+    clock.advance(2)
+    run(rig, clock, 1.0, FAILURE)
+    told = scrape(site)
+    assert told("tasks_finished_total", handler="log", state="failed") == 2
+    assert told("attempts_total", handler="log", outcome="expired") is None
+    assert told("attempts_total", handler="log", outcome="dependency") is None
+
+
 def test_cancelled_tasks_have_no_attempt(site: Site, rig: Rig, clock: FakeClock) -> None:
     """What was cancelled before it started is finished, and was never attempted."""
     rig.submit(*[spec(queue="narrow")] * 3, batch=True, fail_fast=True)

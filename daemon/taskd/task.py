@@ -63,6 +63,9 @@ class Reason(StrEnum):
     BAD_RESULT = "bad_result"
 
 
+#: Why a task failed without an attempt.
+UNTRIED = frozenset({Reason.EXPIRED, Reason.DEPENDENCY})
+
 @dataclass(frozen=True, slots=True)
 class Submitter:
     """Who handed a task in, as the kernel told us through the socket."""

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from ..task import Outcome, Reason, State, Task
+from ..task import UNTRIED, Outcome, Reason, State, Task
 from ..values import MICROSECONDS
 
 #: Upper bounds of the histograms' buckets, in seconds.
@@ -116,12 +116,12 @@ class Metrics:
         self.commit_failures += 1
 
     def changed(self, task: Task, outcome: Outcome | None) -> None:
-        """Scheduler: a task has a new state; `outcome` is that of the attempt that ended, if one did."""
+        """Scheduler: a task has a new state; `outcome` says why, where it has ended or an attempt has."""
         # Ids rise. What is older than this process is new to it, but was not accepted now.
         if task.id > self._newest and task.submitted_at == self._now:
             self._newest = task.id
             self.accepted[task.spec.handler] += 1
-        if outcome is not None:
+        if outcome is not None and outcome.reason not in UNTRIED:
             self._attempt_ended(task, outcome)
         if task.state is State.RUNNING:
             self._attempt_started(task)

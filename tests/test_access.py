@@ -216,6 +216,16 @@ def test_a_key_does_not_show_what_it_could_not_join(site: Site, query: str) -> N
         assert "secret" not in str(problem(call(site, "another member", "POST", path, 1), 409, "not_unique"))
 
 
+@pytest.mark.parametrize("path", ["/task?unique=handler", "/tasks", "/run-tasks"])
+def test_a_refusal_names_no_task_that_is_not_to_be_seen(site: Site, path: str) -> None:
+    """That one like it is there has to be told; which one it is only to who may see it."""
+    site.rig.executor.answer = lambda _: None
+    assert call(site, "member", "POST", "/task", "secret").status_code == 202
+    body: object = 1 if path.startswith("/task?") else [{"payload": 1, "unique": "handler"}]
+    assert problem(call(site, "member", "POST", path, body), 409, "not_unique")["task"] == 1
+    assert "task" not in problem(call(site, "another member", "POST", path, body), 409, "not_unique")
+
+
 def test_a_changed_configuration_counts_at_once(site: Site) -> None:
     """A right that is taken away is gone with the next request."""
     assert call(site, "member", "POST", "/task", 1).status_code == 202

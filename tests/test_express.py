@@ -218,6 +218,41 @@ def test_a_request_in_pieces_is_one_request(taskd: Taskd, pieces: int) -> None:
     assert len(taskd.get(f"/tasks?label={label}").json["tasks"]) == 2
 
 
+def test_what_came_before_a_head_is_no_part_of_it_for_others(taskd: Taskd) -> None:
+    """Nobody can have another one's request, sent whole, mean what the beginning of his own says."""
+    victims = (
+        b"POST /task?handler=wait&label=victim HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 7\r\n\r\n1234567"
+    )
+    attacker = taskd.raw(b"POST /task?handler=wait&label=attacker&delay=3650d HTTP/1.1\r\nAccept-Encoding: ")
+    # Answered in a later turn of the loop than the one that took that in.
+    assert taskd.get("/health").status == 200
+    attacker.sendall(victims)
+    assert _read(attacker.makefile("rb"))["label"] == "attacker"
+    told = _read(taskd.raw(victims).makefile("rb"))
+    assert (told["label"], told["state"]) == ("victim", "queued")
+
+
+def test_a_user_has_so_much_of_a_turn(rigs: Callable[..., Rig]) -> None:
+    """What is beyond that takes turns with others for a thread; the next turn of the loop is another one."""
+    rig = rigs()
+    services: Services = Site(rig).app.extensions["taskd"]
+    peer = (os.getpid(), os.geteuid(), os.getegid())
+    services.callers.find(peer, (), rig.config.access)
+    body = b'"%b"' % (b"x" * 16000)
+    headers = {"HOST": "localhost", "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
+    name = next(iter(rig.config.handlers))
+    head = SimpleNamespace(command="POST", path="/task", query=f"handler={name}", version="1.1", headers=headers)
+    head.proxy_netloc = ""
+    express = Express(services)
+    client, reply = SimpleNamespace(peer=peer, peer_groups=lambda: ()), SimpleNamespace(put=lambda _: None)
+    handling = express.recognise(head)
+    assert handling
+    assert [handling.take(body, client, reply) for _ in range(3)] == [True, True, False]
+    express.hand_in()
+    assert handling.take(body, client, reply)
+
+
 def test_who_leaves_without_an_answer_has_handed_in(taskd: Taskd) -> None:
     """A task that was sent whole is taken, also if nobody is there to hear of it."""
     request = (

@@ -66,6 +66,7 @@ class Reason(StrEnum):
 #: Why a task failed without an attempt.
 UNTRIED = frozenset({Reason.EXPIRED, Reason.DEPENDENCY})
 
+
 @dataclass(frozen=True, slots=True)
 class Submitter:
     """Who handed a task in, as the kernel told us through the socket."""

@@ -17,6 +17,7 @@ from . import (
     guard,
     listing,
     metrics,
+    once,
     openapi,
     output,
     problems,
@@ -58,5 +59,6 @@ def create_app(services: Services) -> Flask:
     views = (about, tasks, batches, listing, output, steer, queues, schedules, events, control, metrics, openapi)
     routes.register(app, views)
     problems.register(app)
+    once.register(app)
     app.wsgi_app = metrics.Counted(app.wsgi_app, services.metrics.requests)  # type: ignore[method-assign]  # as Flask says
     return app

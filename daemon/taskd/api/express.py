@@ -8,6 +8,7 @@ place; what this accepts is read, authorised, taken and shown by the same functi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -38,8 +39,9 @@ _PLAIN: Mapping[str, re.Pattern[str]] = {
 _QUERY = re.compile("[A-Za-z0-9_.=&-]*")
 #: These ask the journal before anything is taken.
 _OPTIONS = {name: option for name, option in TASK_OPTIONS.items() if name != "depends_on"}
-#: Bytes of a body that are read at once.
-_SHORT = 16 * 1024
+#: Bytes of a body that are read at once, and of all of a user's in one turn of the loop: beyond that he takes turns
+#: with others for the threads.
+_SHORT, _ENOUGH = 16 * 1024, 32 * 1024
 
 
 class Request(Protocol):
@@ -76,11 +78,13 @@ class Express:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hosts = services.config().daemon.hosts
-        #: What was taken in this turn of the loop.
+        #: What was taken in this turn of the loop, and how many bytes of each user were read for that.
         self._taken: list[Submit] = []
+        self._read: Counter[int] = Counter()
 
     def hand_in(self) -> None:
         """Hand in what was taken since the last time, all at once: one commit can serve it."""
+        self._read.clear()
         if not self._taken:
             return
         taken, self._taken[:] = self._taken[:], []
@@ -103,7 +107,7 @@ class Express:
         options = _options(request.query)
         if options is None:
             return None
-        return Intake(self._services, options, int(request.headers["CONTENT_LENGTH"]), self._taken.append)
+        return Intake(self._services, options, int(request.headers["CONTENT_LENGTH"]), self._taken.append, self._read)
 
 
 def _options(query: str) -> dict[str, Any] | None:
@@ -118,12 +122,19 @@ class Intake:
     """Hands tasks in, all with the same options."""
 
     def __init__(
-        self, services: Services, options: Mapping[str, Any], length: int, hand_in: Callable[[Submit], None]
+        self,
+        services: Services,
+        options: Mapping[str, Any],
+        length: int,
+        hand_in: Callable[[Submit], None],
+        read: Counter[int],
     ) -> None:
+        """`read` counts the bytes of each user in this turn of the loop."""
         self._services = services
         self._options = options
         self._length = length
         self._hand_in = hand_in
+        self._read = read
 
     def take(self, body: bytes, client: Client, reply: Reply) -> bool:
         """Hand a task in, whose answer comes when it is committed; False has it go the ordinary way."""
@@ -135,8 +146,13 @@ class Intake:
         # Whom `allow` names, and who asks, is looked up in the system's databases, and a schema may take its time.
         if handler is None or handler.schema or handler.allow or who is None or Right.SUBMIT not in who.rights:
             return False
+        self._read[client.peer[1]] += len(body)
+        if self._read[client.peer[1]] > _ENOUGH:
+            return False
         try:
             spec = spec_of(parse_json(body), self._options, config, who)
+            if spec.unique:
+                return False  # whose task is like it is not for everyone to know
             self._hand_in(Submit(Ticket(reply), [spec], who.submitter, offset=inbox.offset()))
         except (ValueError, RequestError):
             return False

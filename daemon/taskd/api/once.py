@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from flask import request
+from flask import Flask, Response, request
 
 from ..errors import Forgotten, NotUnique, TaskNotFound, ValidationFailed
 from ..events import Accepted
@@ -16,12 +16,15 @@ from ..options import JOIN, KEY, Option
 from ..task import Spec, State, Task
 from ..values import dump_json
 from .access import caller
+from .problems import problem
 from .services import services
 
 #: The header of an answer that was given before.
 REPLAYED = "Idempotency-Replayed"
 #: What one request may have of each, in all: a label that thousands have, named by thousands, would make millions.
 _DEPENDENCIES = 20_000
+#: What is told of a task that is not to be seen.
+_SOMEBODY = "somebody else's task is like it and not finished; nothing was taken"
 #: What a request that hands in can say about itself.
 ONCE: Mapping[str, Option] = {"key": KEY, "join": JOIN}
 
@@ -98,8 +101,25 @@ def record_of(accepted: Accepted) -> Record:
         raise Forgotten(f"this was accepted as task {task_id}, which has been forgotten since") from error
     # Also where it is answered again: a key remembers what was joined as well.
     if not caller().may_see(record.task.submitter.uid):
-        raise NotUnique("somebody else's task is like it and not finished; nothing was taken")
+        raise NotUnique(_SOMEBODY)
     return record
+
+
+def register(app: Flask) -> None:
+    """Have a refusal name no task that the caller may not see."""
+    app.register_error_handler(NotUnique, _not_unique)
+
+
+def _not_unique(error: NotUnique) -> Response:
+    task_id = error.extra.get("task")
+    return problem(error if task_id is None or _visible(task_id) else NotUnique(_SOMEBODY))
+
+
+def _visible(task_id: int) -> bool:
+    try:
+        return caller().may_see(services().reader.record(task_id).task.submitter.uid)
+    except TaskNotFound:
+        return False
 
 
 def demand_remembered(accepted: Accepted) -> None:

@@ -45,7 +45,7 @@ class Claim:
 
     def record(self, socket: str, began: str = "") -> None:
         """Write down who holds it, on which socket, and where it notes which attempts have begun."""
-        text = f"{os.getpid()}\n{socket}\n{began}\n".encode()
+        text = os.fsencode(f"{os.getpid()}\n{socket}\n{began}\n")
         os.pwrite(self._descriptor, text, 0)
         os.truncate(self._descriptor, len(text))
 

@@ -45,6 +45,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     unread_input = False
     #: The bytes that the loop is taking in; None also while a thread of the pool goes on with the next request.
     arriving: bytes | None = None
+    #: Whether they begin a request, and are not the rest of one.
+    came_whole = False
 
     def __init__(self, server: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         #: Process, user and group as they were when the client connected.
@@ -182,6 +184,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         before = self.request
         # What was known, and was not taken, is not asked about again.
         self.arriving = data if known is None else None
+        self.came_whole = before is None
         taken: bool = super().received(data)
         self.arriving = None
         if self.request is not before:

@@ -143,7 +143,8 @@ class Express:
         if handling is None:
             return False
         body = request.get_body_stream().read()
-        self._learn(data, body, handling)
+        if channel.came_whole:
+            self._learn(data, body, handling)
         channel.requests.clear()
         if self._serve(channel, handling, body):
             request.close()
@@ -154,7 +155,8 @@ class Express:
 
     def _learn(self, data: bytes, body: bytes, handling: Handling) -> None:
         end = data.find(_END, 0, LONGEST) + len(_END)
-        # Only where head and body came together: otherwise this is no head, or not all of it.
+        # Only where head and body came together: otherwise this is no head, or not all of it. What came before it would
+        # make others' requests mean what they do not say.
         if end > len(_END) and data.startswith(b"POST ") and data[end:] == body:
             if len(self._known) >= KNOWN:
                 self._known.clear()

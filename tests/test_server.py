@@ -27,7 +27,7 @@ from helpers import eventually
 from taskd.errors import AlreadyRunning, StartError
 from taskd.server import Server, ServerSettings, bind, channel, unbind
 from taskd.server.acceptor import reserve_descriptors
-from taskd.server.channel import Channel
+from taskd.server.channel import CHUNKED, Channel
 from taskd.server.listener import LONGEST_PATH
 from taskd.server.pool import Pool
 from taskd.server.users import ANSWERED
@@ -472,6 +472,32 @@ def test_clients_that_drip_do_not_keep_others_waiting(boxes: Callable[..., Box])
         response, body = read(client)
         assert (response.status, json.loads(body)["code"]) == (408, "request_timeout")
     assert time.monotonic() < begun + PATIENCE
+
+
+def test_of_many_requests_at_once_few_are_looked_at(box: Box) -> None:
+    """What comes behind those that wait for their turn costs nothing before it is theirs, and all are answered."""
+    client = box.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+    assert box.app.arrived.acquire(timeout=PATIENCE)
+    with box.get() as honest:
+        assert read(honest)[1] == b"hello"
+    (busy,) = (each for each in box.server._acceptor.connections if each.requests)
+    assert len(busy.requests) == 2
+    client.shutdown(socket.SHUT_WR)
+    box.app.opened.set()
+    assert [read(client)[1] for _ in range(501)] == [b"waited"] + [b"hello"] * 500
+    assert ended(client)
+
+
+def test_short_chunks_keep_nobody_waiting(boxes: Callable[..., Box]) -> None:
+    """Between any kilobyte of them and the next all others have their turn."""
+    box = boxes(body=200_000)
+    with box.get() as honest:
+        assert read(honest)[1] == b"hello"
+    before = box.server.turns
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"1\r\nx\r\n" * 20_000
+    assert read(box.send(head + chunks + b"0\r\n\r\n"))[1] == b"x" * 20_000
+    assert box.server.turns - before >= len(chunks) // CHUNKED
 
 
 def test_empty_lines_do_not_hold_a_connection(box: Box) -> None:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds for a client that is still sending what was refused to read the answer: closing at once could lose it.
 LINGER = 5.0
+#: Bytes of a chunked body that are taken apart in one turn of the loop: of short chunks that takes its time.
+CHUNKED = 1024
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
@@ -45,8 +47,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     unread_input = False
     #: The bytes that the loop is taking in; None also while a thread of the pool goes on with the next request.
     arriving: bytes | None = None
+    #: Whether the request that arrives was told to go on.
+    sent_continue: bool
     #: Whether they begin a request, and are not the rest of one.
     came_whole = False
+    #: What came behind them: behind as many requests as may wait, or as much as is taken apart in one turn.
+    _rest = b""
 
     def __init__(self, server: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         #: Process, user and group as they were when the client connected.
@@ -105,8 +111,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Have the loop wait for what is wanted now; answers whether the connection is open at all."""
         if not self.open:
             return False
+        self._go_on()
         self.server.watch.settle(self._fileno, self)
         return True
+
+    def _go_on(self) -> None:
+        """Take in more of what came, where there is room for it."""
+        if not self._rest or self._lingers_until is not None or not super().readable():
+            return
+        rest, self._rest = self._rest, b""
+        self.received(rest)
+        if self._rest and super().readable():
+            # The others first.
+            self.server.watch.touch(self)
 
     def deadline(self) -> float:
         """When, by the monotonic clock, this connection has had its time."""
@@ -146,7 +163,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     @property
     def idle(self) -> bool:
         """Whether nothing is asked and nothing is owed, not even by bytes that wait to be read."""
-        return not (self.requests or self.request or self.total_outbufs_len or self._lingers_until or self._has_input())
+        busy = self.requests or self.request or self._rest or self.total_outbufs_len or self._lingers_until
+        return not (busy or self._has_input())
 
     def _has_input(self) -> bool:
         try:
@@ -158,7 +176,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Whether input is wanted."""
         if self._lingers_until is not None:
             return True
-        return not self._half_closed and bool(super().readable())
+        return not self._half_closed and not self._rest and bool(super().readable())
 
     def handle_read(self) -> None:
         """Read what there is; unlike waitress, leave a client that only ended its sending its answers."""
@@ -182,14 +200,48 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if known:
             return True
         before = self.request
-        # What was known, and was not taken, is not asked about again.
-        self.arriving = data if known is None else None
-        self.came_whole = before is None
-        taken: bool = super().received(data)
-        self.arriving = None
+        with self.requests_lock:
+            if self.will_close or self.close_when_flushed:
+                return False
+            # What was known, and was not taken, is not asked about again.
+            self.arriving = data if known is None else None
+            self.came_whole = before is None
+            self._rest = self._take_apart(data)
+            self.arriving = None
         if self.request is not before:
             self._began = time.monotonic()
-        return taken
+        return True
+
+    def _take_apart(self, data: bytes) -> bytes:
+        """Make requests of what came, in place of waitress, which makes all of them at once; answers the rest."""
+        end = len(data)
+        while data and len(self.requests) <= self.adj.channel_request_lookahead:
+            if self.request is None:
+                self.request = self.parser_class(self.adj)
+            if not self.request.chunked:
+                data = data[self.request.received(data) :]
+            elif (room := CHUNKED - end + len(data)) > 0:
+                data = data[self.request.received(data[:room]) :]
+            else:
+                break
+            self._look_at_request()
+            if self.requests and self.requests[-1].error:
+                return b""  # it may be a part of what was refused
+        return data
+
+    def _look_at_request(self) -> None:
+        """Have the client go on with the request that arrives, or have it served, where it is time for that."""
+        request = self.request
+        awaited = request.expect_continue and request.headers_finished
+        if awaited and not self.requests and not self.sent_continue:
+            self.send_continue()
+        if request.completed:
+            self.sent_continue = False
+            if not request.empty:
+                self.requests.append(request)
+                if len(self.requests) == 1:
+                    self.server.add_task(self)
+            self.request = None
 
     def _fresh(self) -> bool:
         """Whether the next bytes begin a request, which can be served and answered at once."""

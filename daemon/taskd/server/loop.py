@@ -124,10 +124,14 @@ class Server(threading.Thread):
             # It may stand there twice, and have been closed the first time.
             if channel.open:
                 self._look_at(channel)
+        # What a connection had been sent before may have had its turn.
+        self._acceptor.express.hand_in()
         if time.monotonic() >= self._next_sweep:
             self._sweep()
 
     def _timeout(self) -> float | None:
+        if self._acceptor.watch.pending:
+            return 0.0
         now = time.monotonic()
         first = min(self._next_sweep, self._stop_at, self._acceptor.paused_until(now))
         return None if first == math.inf else max(0.0, first - now)

@@ -21,8 +21,13 @@ class Watch:
         self._touched: deque[Any] = deque()
 
     def touch(self, dispatcher: Any) -> None:
-        """Have the loop look at `dispatcher` in its next turn, which this does not bring about."""
+        """Have the loop look at `dispatcher` in its next turn, for which one that sleeps is not woken."""
         self._touched.append(dispatcher)
+
+    @property
+    def pending(self) -> bool:
+        """Whether some were touched since."""
+        return bool(self._touched)
 
     def touched(self) -> list[Any]:
         """Answer, once, those that were touched."""

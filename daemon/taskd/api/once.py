@@ -15,7 +15,7 @@ from ..journal import Record
 from ..options import JOIN, KEY, Option
 from ..task import Spec, State, Task
 from ..values import dump_json
-from .access import caller
+from .access import caller, visible_task
 from .problems import problem
 from .services import services
 
@@ -111,15 +111,12 @@ def register(app: Flask) -> None:
 
 
 def _not_unique(error: NotUnique) -> Response:
-    task_id = error.extra.get("task")
-    return problem(error if task_id is None or _visible(task_id) else NotUnique(_SOMEBODY))
-
-
-def _visible(task_id: int) -> bool:
     try:
-        return caller().may_see(services().reader.record(task_id).task.submitter.uid)
+        if (task_id := error.extra.get("task")) is not None:
+            visible_task(task_id)
     except TaskNotFound:
-        return False
+        error = NotUnique(_SOMEBODY)
+    return problem(error)
 
 
 def demand_remembered(accepted: Accepted) -> None:

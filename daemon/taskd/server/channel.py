@@ -400,16 +400,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def handle_close(self) -> None:
         """Close, and tell those who wait for it."""
+        # First: a thread that is held up goes on as soon as this is closed, and its request is then served.
+        watchers = self._take_watchers()
         super().handle_close()
         if self.request is not None:
             self.request.close()
-        with self._watch_lock:
-            watchers, self._watchers = self._watchers, []
+        watchers += self._take_watchers()
         for watcher in watchers:
             try:
                 watcher()
             except Exception:
                 log.exception("a callback for a client that went away failed")
+
+    def _take_watchers(self) -> list[Callable[[], None]]:
+        with self._watch_lock:
+            watchers, self._watchers = self._watchers, []
+        return watchers
 
 
 def _hung_up(sock: socket.socket) -> bool:

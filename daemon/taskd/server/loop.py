@@ -119,12 +119,11 @@ class Server(threading.Thread):
                 readwrite(dispatcher, flags)
                 if isinstance(dispatcher, Channel):
                     self._acceptor.watch.touch(dispatcher)
-        self._acceptor.express.hand_in()
         for channel in self._acceptor.settle():
             # It may stand there twice, and have been closed the first time.
             if channel.open:
                 self._look_at(channel)
-        # What a connection had been sent before may have had its turn.
+        # Last: what a connection had been sent before may just have had its turn.
         self._acceptor.express.hand_in()
         if time.monotonic() >= self._next_sweep:
             self._sweep()

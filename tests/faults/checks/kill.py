@@ -20,10 +20,8 @@ ROUND = 200
 SOON = 1.0
 ENOUGH = 1000
 #: A program that was there may have had no time to write that down, each of the times that its task was cut off: so it
-#: is for fewer tasks than one in so many attempts. Where such as had not begun count, it is for one in twenty.
+#: is for fewer tasks than one in so many attempts.
 LATELY = 100
-#: Kills of the control of that, for each of the others'.
-MORE = 5
 
 
 def run(kills: int, directory: Path) -> Figure:
@@ -60,9 +58,9 @@ def _too_many(unbegun: int, repeated: int) -> bool:
 
 def _all_count(kills: int, directory: Path) -> Figure:
     """The control in which attempts that had not begun count as well."""
-    siege = _siege(directory / "all-count", kills * MORE, "all-count")
+    siege = _siege(directory / "all-count", kills, "all-count")
     found = f"{siege.unbegun} tasks given up before they began, {siege.repeated} attempts cut off"
-    return Figure(not _too_many(siege.unbegun, siege.repeated), f"{kills * MORE} kills: {found}")
+    return Figure(not _too_many(siege.unbegun, siege.repeated), f"{kills} kills: {found}")
 
 
 def _control(way: str, kind: str) -> Run:

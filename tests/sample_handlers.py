@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -208,11 +209,23 @@ def drop_channel(_payload: Any) -> None:
 def answer_with_directory(path: Any) -> None:
     """Answer in the worker's place, with a directory where the answer's file belongs."""
     directory = os.open(path, os.O_RDONLY)
-    for number in os.listdir("/proc/self/fd"):
-        if int(number) > 2 and _target(number).startswith("socket:"):
-            with socket.socket(fileno=os.dup(int(number))) as channel:
-                socket.send_fds(channel, [b"in the file"], [directory])
+    with _channel() as channel:
+        socket.send_fds(channel, [b"in the file"], [directory])
     threading.Event().wait()
+
+
+def answer_early(_payload: Any) -> str:
+    """Answer in the worker's place, and once more, when it has been handed the next task, by returning."""
+    with _channel() as channel:
+        channel.send(b'%b,%b,,1,2,3\n"early"' % (os.environb[b"TASKD_TASK_ID"], os.environb[b"TASKD_ATTEMPT"]))
+        select.select([channel], [], [])
+    return "late"
+
+
+def _channel() -> socket.socket:
+    """The worker's own way to the daemon."""
+    number = next(n for n in os.listdir("/proc/self/fd") if int(n) > 2 and _target(n).startswith("socket:"))
+    return socket.socket(fileno=os.dup(int(number)))
 
 
 class Namespace:

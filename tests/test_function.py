@@ -262,6 +262,12 @@ def test_answer_that_is_a_directory(runner: Runner, tmp_path: Path) -> None:
     assert result(runner.run(CHOOSE, ["echo", 1])) == 1
 
 
+def test_answer_before_the_end(runner: Runner) -> None:
+    """A function that answers for itself speaks for its own task only: those that follow have their own answers."""
+    assert result(runner.run(CHOOSE, ["answer_early", None])) == "early"
+    assert result(runner.run(CHOOSE, ["echo", 1])) == 1
+
+
 def test_fork(runner: Runner) -> None:
     """A copy that a function forks and lets return answers nothing; its original does."""
     for _ in range(3):

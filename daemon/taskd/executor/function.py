@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..config import Handler
-from ..task import Outcome, Reason
+from ..task import Outcome, Reason, Task
 from ..values import MICROSECONDS, dump_json, parse_json
 from .attempt import Attempt, Bench, advise, base_environment, memory_file
 from .limits import enclose
@@ -214,8 +214,11 @@ class Worker:
             self._hang_up()
             self._child.kill()
             return
+        numbers, outcome, seconds = answer
+        if numbers != _numbers(attempt.task):
+            return  # of one before, whose function had answered for itself
         self._attempt = None
-        outcome, attempt.seconds = answer
+        attempt.seconds = seconds
         self._cpu_seconds += outcome.cpu_seconds or 0.0
         attempt.output.drain()
         self._read_on(attempt.output)
@@ -225,7 +228,7 @@ class Worker:
         else:
             self.rest()
 
-    def _receive(self) -> tuple[Outcome, float | None] | None:
+    def _receive(self) -> tuple[bytes, Outcome, float | None] | None:
         try:
             packet, descriptors, _, _ = socket.recv_fds(self._socket, _PACKET, 1)
             return _outcome(_content(descriptors[0]) if descriptors else packet)
@@ -276,11 +279,15 @@ class Worker:
 def _packet(attempt: Attempt) -> tuple[bytes, list[int]]:
     """What a worker is told, and where that is too long for a packet a memory file with the payload."""
     task = attempt.task
-    numbers = f"{task.id},{task.attempt},{'' if task.batch is None else task.batch}\n"
-    packet = (numbers + task.spec.payload).encode()
-    if len(packet) <= _PACKET:
-        return packet, []
-    return numbers.encode(), [memory_file(task.spec.payload.encode())]
+    head, payload = _numbers(task) + b"\n", task.spec.payload.encode()
+    if len(head) + len(payload) <= _PACKET:
+        return head + payload, []
+    return head, [memory_file(payload)]
+
+
+def _numbers(task: Task) -> bytes:
+    """What tells an attempt's packet and answer from all others."""
+    return b"%d,%d,%b" % (task.id, task.attempt, b"" if task.batch is None else b"%d" % task.batch)
 
 
 def _content(memory: int) -> bytes:
@@ -296,21 +303,22 @@ def _content(memory: int) -> bytes:
         os.close(memory)
 
 
-def _outcome(answer: bytes) -> tuple[Outcome, float | None]:
-    """Read an answer, and how long the function took; raises what reading it raises.
+def _outcome(answer: bytes) -> tuple[bytes, Outcome, float | None]:
+    """Read an answer: whose it is, what it says, and how long the function took; raises what reading it raises.
 
     The function can write to the socket too: believe nothing. What could not be kept would have the journal taken for
     damaged.
     """
     head, _, text = answer.partition(b"\n")
-    microseconds, used, peak = map(int, head.split(b" "))
+    numbers, *costs = head.rsplit(b",", 3)
+    microseconds, used, peak = map(int, costs)
     if not all(0 <= number < 2**63 for number in (microseconds, used, peak)):
         raise ValueError("the answer has an impossible number")
     seconds, cpu_seconds, max_rss = microseconds / MICROSECONDS, used / MICROSECONDS, peak or None
     if not text.startswith(b"!"):
-        return Outcome(True, result=_result(text), cpu_seconds=cpu_seconds, max_rss=max_rss), seconds
+        return numbers, Outcome(True, result=_result(text), cpu_seconds=cpu_seconds, max_rss=max_rss), seconds
     failed = replace(_failed(text[1:]), cpu_seconds=cpu_seconds, max_rss=max_rss)
-    return failed, None if failed.reason is Reason.NOT_STARTED else seconds
+    return numbers, failed, None if failed.reason is Reason.NOT_STARTED else seconds
 
 
 def _result(text: bytes) -> str:

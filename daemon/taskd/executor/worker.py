@@ -2,9 +2,9 @@
 
 Run by its path, so that none of the daemon is imported, with the function ("module:callable") and the daemon's
 process id as arguments and a socket as stdin. It says that it is up; for each task a packet then brings its numbers
-and payload, and the pipes that are stdout and stderr until the function has answered; a packet with the answer goes
-back. What is too long for a packet comes and goes in a memory file beside it. Invariant: what is printed goes to the
-task that printed it, or nowhere.
+and payload, and the pipes that are stdout and stderr until the function has answered; a packet goes back with the
+numbers and the answer. What is too long for a packet comes and goes in a memory file beside it. Invariant: what is
+printed goes to the task that printed it, or nowhere.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class _Worker:
         self._channel = channel
         self._target = target
         self._pid = os.getpid()
+        #: Of the task at hand, as they came.
+        self._numbers = b""
         self._nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         os.dup2(self._nowhere, 0)
         self._peak = _Peak()
@@ -71,7 +73,8 @@ class _Worker:
             seconds = time.perf_counter() - began
             if os.getpid() != self._pid:
                 os._exit(0)  # a copy that the function forked and let return: it has no say here
-            self._answer(b"%d %d %d\n%b" % (seconds * 1e6, (_cpu_seconds() - used) * 1e6, self._peak.kibibytes, answer))
+            costs = b"%d,%d,%d" % (seconds * 1e6, (_cpu_seconds() - used) * 1e6, self._peak.kibibytes)
+            self._answer(b"%b,%b\n%b" % (self._numbers, costs, answer))
             if function is None:
                 return
 
@@ -84,8 +87,8 @@ class _Worker:
         self._point(stdout, stderr)
         os.close(stdout)
         os.close(stderr)
-        numbers, _, payload = packet.partition(b"\n")
-        for name, value in zip(_VARIABLES, numbers.decode().split(","), strict=True):
+        self._numbers, _, payload = packet.partition(b"\n")
+        for name, value in zip(_VARIABLES, self._numbers.decode().split(","), strict=True):
             _set_variable(name, value)
         _Printer.leftover = _other_threads()
         return _content(memory[0]) if memory else payload

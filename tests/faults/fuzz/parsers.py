@@ -128,7 +128,7 @@ def template(data: bytes) -> None:
 def answer(data: bytes) -> None:
     """What a worker answers, which its function can write as well."""
     try:
-        outcome = _outcome(data)
+        _, outcome, _ = _outcome(data)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return  # what the worker that answers so is killed for
     for kept in (outcome.message, outcome.result, outcome.error_type, outcome.traceback):
@@ -157,8 +157,8 @@ PARSERS: dict[str, Parser] = {
     "answer": Parser(
         answer,
         _texts(
-            '{"succeeded": true, "result": "[1]", "cpu_seconds": 0.5, "max_rss": 1000}',
-            '{"succeeded": false, "reason": "exception", "message": "x", "error_type": "T", "traceback": "y"}',
+            "7,1,,1500,900,12000\n[1]",
+            '8,2,3,1500,900,0\n!{"reason": "exception", "message": "x", "error_type": "T", "traceback": "y"}',
         ),
     ),
     "body": Parser(body, _texts("5\r\nhello\r\n0\r\n\r\n", "a;b=c\r\n0123456789\r\n0\r\nA: b\r\n\r\n")),

@@ -103,7 +103,7 @@ def test_filters_choose(site: Site, query: str, tasks: list[int]) -> None:
     site.rig.config = replace(site.rig.config, access=Access(submit=("7",)))
     site.post("/task?handler=once", 1, environ_base={"taskd.peer": (1, 0, 0)})
     site.post("/task?delay=1h&queue=wide&label=nightly", 1, environ_base={"taskd.peer": (1, 7, 7)})
-    threading.Thread(target=site.post, args=("/run-tasks?timeout=0", [{}])).start()
+    site.post("/run-tasks?timeout=0", [{}])
     eventually(lambda: len(told(site, EVERYTHING)) == 5)
     assert sorted({event["task"] for event in told(site, f"{EVERYTHING}&{query}")}) == tasks
 

@@ -13,7 +13,7 @@ import pytest
 
 from fakes import PATIENCE, spec
 from taskd.journald import MESSAGE_IDS, JournaldHandler
-from taskd.log import Formatter, Printed, Seldom, tasks_changed
+from taskd.log import Formatter, Printed, Seldom, StateLog, tasks_changed
 from taskd.task import Outcome, Reason, State, Submitter, Task
 
 TASK = Task(7, spec(), Submitter(), 0, None, 0, State.RUNNING, attempt=1)
@@ -106,6 +106,27 @@ def test_long_lines_count_as_many(seldom: Time, caplog: pytest.LogCaptureFixture
     for _ in range(100):
         printed.log(TASK, "stdout", b"x" * 16 * 1024)
     assert len(caplog.messages) == 16
+
+
+def test_states_are_logged_together_where_there_are_many(seldom: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """At once where it is quiet, and where an attempt was started; else ten milliseconds after the last ones."""
+    log, one = StateLog(seldom), [(TASK, None)]
+    log.add(one, at_once=False)
+    assert (caplog.messages, log.left) == (["1 changes"], None)
+    seldom.now += 0.001
+    log.add(one, at_once=False)
+    log.add(one, at_once=False)
+    assert caplog.messages == ["1 changes"]
+    assert log.left == pytest.approx(0.009)
+    seldom.now += 0.009
+    log.add([], at_once=False)
+    assert (caplog.messages, log.left) == (["1 changes", "2 changes"], None)
+    log.add(one, at_once=False)
+    log.add(one, at_once=True)
+    log.add(one, at_once=False)
+    log.write()
+    log.write()
+    assert caplog.messages[2:] == ["2 changes", "1 changes"]
 
 
 def changes() -> Iterator[tuple[Task, Outcome | None]]:

@@ -28,7 +28,7 @@ from fakes import (
 from helpers import eventually
 from taskd.config import DaemonSettings, Limits, Queue
 from taskd.errors import CommitUnknown, Draining, JournalDamaged, JournalFull, JournalUnavailable, QueueFull, TaskdError
-from taskd.events import Submit, Turn
+from taskd.events import QueueState, Submit, Turn
 from taskd.inbox import Inbox, Ticket
 from taskd.journal import Journal, Reader
 from taskd.scheduler import KINDS, create_scheduler, fifo
@@ -321,6 +321,24 @@ def test_every_waiting_request_hears_of_its_task(rigs: Rigs, kind: str) -> None:
         assert list(threads.map(ask, range(200))) == [bool(number % 3) for number in range(200)]
     rig.settle()
     assert len(rig.inbox.waiters) == 0
+
+
+@every_running_kind
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_changes_is_logged_soon(rigs: Rigs, kind: str, stops: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where nothing happens any more, or the scheduler stops, while it waits to be logged with others."""
+    caplog.set_level(logging.INFO, "taskd.task")
+    rig = rigs(kind).start()
+    rig.inbox.steer_queue("default", QueueState.PAUSED)
+    for _ in range(20):
+        rig.submit(spec())
+    if stops:
+        rig.stop()
+
+    def logged() -> int:
+        return sum(len(record.entries) for record in caplog.records if hasattr(record, "entries"))
+
+    eventually(lambda: logged() == 20, PATIENCE)
 
 
 @every_running_kind

@@ -10,6 +10,7 @@ goes wrong is told once a second for each cause, and what a task prints so many 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -25,6 +26,8 @@ _output = logging.getLogger("taskd.output")
 #: Fields for the host's journal alone.
 _NOT_SHOWN = frozenset({"MESSAGE_ID", "SYSLOG_IDENTIFIER"})
 
+#: Seconds for which tasks' new states wait, to be logged with others, where some have just been logged.
+_GATHERED = 0.01
 #: Seconds in which one cause is told once.
 _PAUSE = 1.0
 #: Causes that are remembered: there are about thirty.
@@ -129,6 +132,34 @@ def set_up(environ: Mapping[str, str], journald: str = SOCKET) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A logger that cannot write its line (a closed terminal) must not take the daemon with it.
     logging.raiseExceptions = False
+
+
+class StateLog:
+    """Tasks' new states on their way to the log: at once where it is quiet, else together. One thread calls it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: list[tuple[Task, Outcome | None]] = []
+        #: Until when they wait, if there are any.
+        self._until = -math.inf
+
+    def add(self, changes: Iterable[tuple[Task, Outcome | None]], *, at_once: bool) -> None:
+        """Log what has changed, or keep it until there is nothing `left` of its time."""
+        self._waiting += changes
+        if at_once or self._clock() >= self._until:
+            self.write()
+
+    @property
+    def left(self) -> float | None:
+        """For how many seconds they may still wait; None where nothing does."""
+        return max(0.0, self._until - self._clock()) if self._waiting else None
+
+    def write(self) -> None:
+        """Log all that waits."""
+        if self._waiting:
+            self._until = self._clock() + _GATHERED
+            tasks_changed(self._waiting)
+            self._waiting = []
 
 
 def tasks_changed(changes: Iterable[tuple[Task, Outcome | None]]) -> None:

@@ -46,7 +46,7 @@ from ..events import (
 )
 from ..inbox import Inbox, Order, Ticket
 from ..journal import CommitFailed, Journal
-from ..log import tasks_changed
+from ..log import StateLog
 from ..synchronizer import Finished
 from ..task import Outcome, Reason, Task
 from .base import Attempts
@@ -85,10 +85,12 @@ class Effects:
         self._changed = changed
         #: Events that go first in the next turn: what was read for the core, and what could not be committed.
         self.pending: list[Event] = []
+        self.log = StateLog()
 
     def carry_out(self, turn: Turn) -> None:
         """Carry out a turn's effects: attempts begin, then all else is done in its order, and then it is logged."""
-        self._launch([effect for effect in turn.effects if isinstance(effect, Start)])
+        starts = [effect for effect in turn.effects if isinstance(effect, Start)]
+        self._launch(starts)
         for effect in turn.effects:
             if isinstance(effect, Changed):
                 self._announce(effect)
@@ -101,7 +103,8 @@ class Effects:
             elif not self._answered(effect):
                 self._fetch(effect, turn.now)
         self._inbox.on_answers()
-        tasks_changed((changed.task, changed.outcome) for changed in turn.changes)
+        # What they print is to follow in the log.
+        self.log.add([(changed.task, changed.outcome) for changed in turn.changes], at_once=bool(starts))
 
     def _answered(self, effect: Effect) -> bool:
         """Whether it was an answer, which has now been given."""

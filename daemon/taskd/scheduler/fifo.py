@@ -290,6 +290,7 @@ class FifoScheduler(Scheduler):
 
     def shutdown(self) -> None:
         """Answer everyone: requests that came too late, and those that wait."""
+        self._effects.log.write()
         for item in self._items:
             if not callable(item) and (ticket := ticket_of(item)):
                 # It may have been committed. A second answer, if it was given one, is read by nobody.
@@ -320,6 +321,8 @@ class FifoScheduler(Scheduler):
             times.append(self._grace_ends - self._clock.monotonic())
         if self._prune_at:
             times.append(self._prune_at - self._clock.monotonic())
+        if (left := self._effects.log.left) is not None:
+            times.append(left)
         if self._core.shortage:
             # Nobody tells when there is room again.
             times.append(RETRY)

@@ -111,9 +111,10 @@ def specs_of(items: Any, config: Config) -> tuple[list[Spec], list[tuple[int, ..
         raise TooManyTasks(f"the request has {len(items)} tasks; limits.batch allows {config.limits.batch}")
     specs: list[Spec] = []
     errors: list[dict[str, Any]] = []
+    who = caller()
     for index, item in enumerate(items):
         try:
-            specs.append(_spec_of_item(item, config))
+            specs.append(_spec_of_item(item, config, who))
         except RequestError as error:
             errors += _of_item(index, error, in_full=len(errors) < _IN_FULL)
     if errors:
@@ -166,7 +167,7 @@ def _payload_text(payload: Any) -> str:
         raise InvalidJSON(f"the payload {error}") from error
 
 
-def _spec_of_item(item: Any, config: Config) -> Spec:
+def _spec_of_item(item: Any, config: Config, who: Caller) -> Spec:
     if not isinstance(item, dict):
         raise ValidationFailed('must be an object such as {"handler": "log", "payload": 1}')
     given = {name: value for name, value in item.items() if name != "payload"}
@@ -178,7 +179,7 @@ def _spec_of_item(item: Any, config: Config) -> Spec:
         check_depth(payload)
     except ValueError as error:
         raise InvalidJSON(f"the payload {error}") from error
-    return spec_of(payload, read_options(given, ITEM_OPTIONS), config, caller())
+    return spec_of(payload, read_options(given, ITEM_OPTIONS), config, who)
 
 
 def handler_of(name: str, config: Config) -> Handler:

@@ -184,12 +184,6 @@ def test_an_id_is_never_used_again(path: Path) -> None:
         assert journal.snapshot().next_task > before + 1000
 
 
-def test_nothing_is_overwritten(path: Path) -> None:
-    """A file that is there stays as it is."""
-    with pytest.raises(JournalError, match="exists already"):
-        salvage(path, path)
-
-
 def test_what_cannot_be_written_is_said_so(path: Path) -> None:
     """With the file's name, and nothing is left behind."""
     with pytest.raises(JournalError, match="nowhere"):
@@ -262,3 +256,14 @@ def test_there_must_be_a_journal(tmp_path: Path) -> None:
     """A mistyped directory is not taken for an empty journal."""
     none = command("--state-directory", str(tmp_path / "none"), "--salvage", str(tmp_path / "whole.db"))
     assert (none.returncode, "there is no journal" in none.stderr) == (74, True)
+
+
+def test_nothing_is_overwritten(path: Path) -> None:
+    """A file that is there, or a link, is a mistake in the command line, found before anything is read."""
+    (link := path.with_name("link")).symlink_to("nowhere")
+    before = path.read_bytes()
+    for target in (path, link):
+        refused = command("--config", "/nonexistent", "--state-directory", str(path.parent), "--salvage", str(target))
+        assert refused.returncode == 2
+        assert f"argument --salvage: {target} exists already, and is not replaced; give another name" in refused.stderr
+    assert (path.read_bytes(), sorted(path.parent.iterdir())) == (before, [path, link])

@@ -74,11 +74,19 @@ def _parser() -> argparse.ArgumentParser:
         "--backup", type=Path, metavar="FILE", help="copy the journal to FILE, also of a running taskd"
     )
     actions.add_argument(
-        "--salvage", type=Path, metavar="FILE", help="bring what is whole of a damaged journal into FILE, a new one"
+        "--salvage", type=_new, metavar="FILE", help="bring what is whole of a damaged journal into FILE, a new one"
     )
     actions.add_argument("--reload", action="store_true", help="have the running taskd read its configuration again")
     parser.add_argument("--version", action="version", version=f"taskd {__version__}")
     return parser
+
+
+def _new(text: str) -> Path:
+    """Read the name of a file that is to be made; raises ArgumentTypeError where there is one."""
+    # A link that leads nowhere is a file, too, which would be replaced.
+    if os.path.lexists(path := Path(text)):
+        raise argparse.ArgumentTypeError(f"{path} exists already, and is not replaced; give another name")
+    return path
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -85,9 +85,7 @@ class Salvaged:
 
 
 def salvage(path: Path, target: Path) -> Salvaged:
-    """Bring what is whole of the journal at `path` into a new one at `target`; raises JournalError or its kinds."""
-    if target.exists():
-        raise JournalError(f"{target} exists already; give another name")
+    """Bring what is whole of the journal at `path` into a new one at `target`, where none is; raises JournalError."""
     part = target.with_name(target.name + ".part")
     found = Salvaged()
     try:

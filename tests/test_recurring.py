@@ -203,6 +203,18 @@ def test_a_schedule_shows_itself(rigs: Rigs) -> None:
     assert site.client.post("/schedules/x/resume").get_json()["paused"] is False
 
 
+def test_a_schedule_that_has_not_come_has_no_last_time(rigs: Rigs, clock: FakeClock) -> None:
+    """The moment from which its times are counted, when it was configured or resumed, is none of them."""
+    clock.advance(MINUTE)
+    rig = succeed(rigs("fifo", settings(), clock).start())
+    site = Site(rig)
+    assert site.get("/schedules/x").get_json()["last"] is None
+    walk(rig, clock, HOUR, HOUR)
+    assert site.get("/schedules").get_json()[0]["last"] == "2027-01-15T09:00:00.000000Z"
+    site.client.post("/schedules/x/pause")
+    assert site.client.post("/schedules/x/resume").get_json()["last"] is None
+
+
 # Reloads and restarts
 
 

@@ -304,6 +304,7 @@ def test_nothing_is_lost_or_doubled_wherever_the_time_is_cut(
     whole = timetable.between(moments[0], moments[-1])
     assert [time for earlier, later in pairwise(moments) for time in timetable.between(earlier, later)] == whole
     assert iterated(timetable, moments[0], moments[-1]) == whole
+    assert [moment for time in whole for moment in (time - 1, time, time + 1) if timetable.occurs_at(moment)] == whole
     last, run = moments[0], []
     for now in moments[1:]:
         found = due(timetable, "all", last, now)

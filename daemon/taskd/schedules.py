@@ -53,6 +53,10 @@ class Timetable(ABC):
     def between(self, after: int, until: int, most: int = MOST) -> list[int]:
         """The occurrences later than `after` up to `until`, in order; of more than `most`, the latest."""
 
+    def occurs_at(self, moment: int) -> bool:
+        """Whether `moment` is an occurrence."""
+        return self.next_after(moment - 1) == moment
+
     def upcoming(self, moment: int, count: int) -> list[int]:
         """The next `count` occurrences later than `moment`."""
         found: list[int] = []

@@ -104,7 +104,8 @@ def _shown(name: str, state: ScheduleState | None) -> dict[str, Any]:
         "catch_up": schedule.catch_up,
         "overlap": schedule.overlap,
         "paused": paused,
-        "last": format_time(state.last) if state else None,
+        # Until the first occurrence it is the moment from which they are counted.
+        "last": format_time(state.last) if state and timetable.occurs_at(state.last) else None,
         "next": [format_time(moment) for moment in upcoming],
     }
 

@@ -133,7 +133,7 @@ SCHEDULE = {
     "catch_up": word("one", "all", "none"),
     "overlap": word("skip", "queue", "cancel"),
     "paused": FLAG,
-    "last": maybe(_said("the last time that was dealt with", TIME)),
+    "last": maybe(_said("its latest time dealt with since it was configured, changed, paused or resumed", TIME)),
     "next": {"type": "array", "items": TIME},
 }
 EVENT = {

@@ -221,6 +221,25 @@ def test_a_later_file_changes_how_a_schedule_is_timed(write: Write) -> None:
     assert load(path).schedules["x"] == Schedule("x", every=3600.0, jitter=1.0)
 
 
+def test_a_time_of_toml_is_the_text_that_json_has_for_it(write: Write) -> None:
+    """With its zone it can stand wherever a time can, and within a payload."""
+    time = "2030-01-31T08:00:00+01:00"
+    config = load(
+        write(f"""
+        [batches.b]
+        tasks = [{{ run_at = {time}, payload = {{ since = [{time}] }} }}, {{ expires = 2030-01-31 07:00:00.5Z }}]
+        [schedules.x]
+        every = "1h"
+        payload = {time}
+        """)
+    )
+    assert [item.task for item in config.batches["b"].tasks] == [
+        {"run_at": time, "payload": {"since": [time]}},
+        {"expires": "2030-01-31T07:00:00.500000+00:00"},
+    ]
+    assert config.schedules["x"].payload == time
+
+
 def test_payloads_that_are_configured_fit_their_handlers(write: Write, tmp_path: Path) -> None:
     """A task that would be refused when its time has come is refused when it is written down, with every mistake."""
     (tmp_path / "size.json").write_text('{"properties": {"size": {"items": {"type": "integer"}}}}')
@@ -322,7 +341,18 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
         ("[batches.b]\ntasks = 5", "batches.b.tasks must be a list of tables"),
         ("[batches.b]\ntasks = [{ count = 0 }]", 'batches.b.tasks has a "count" that must be a whole number from 1'),
         ("[batches.b]\ntasks = [{ hander = 1 }]", 'unknown key "hander"; did you mean "handler"?'),
-        ("[batches.b]\ntasks = [{ payload = 1970-01-01 }]", "batches.b.tasks has a payload that is not JSON"),
+        (
+            "[batches.b]\ntasks = [{ payload = 1970-01-01 }]",
+            "batches.b.tasks has a payload that is not JSON: a time needs",
+        ),
+        (
+            "[batches.b]\ntasks = [{ run_at = 2030-01-31T08:00:00 }]",
+            'batches.b.tasks has a "run_at" that must be a time with its zone, such as "2030-01-31T08:00:00Z"',
+        ),
+        (
+            "[batches.b]\ntasks = [{ expires = 2030-01-31 }]",
+            'batches.b.tasks has a "expires" that must be a time with its zone, such as "2030-01-31T08:00:00Z"',
+        ),
         ("[batches.b]\ntasks = [{ payload = nan }]", "batches.b.tasks has a payload that is not JSON"),
         ('[batches.b]\ntasks = [{ handler = "lgo" }]', 'the unknown handler "lgo"; did you mean "log"?'),
         ('[batches.b]\ntasks = [{ queue = "dmeo" }]', 'the unknown queue "dmeo"; did you mean "demo"?'),
@@ -348,7 +378,7 @@ def test_handlers_may_be_called_command_or_function(write: Write) -> None:
         ('[schedules.x]\nevery = "1h"\npriority = 5000', "schedules.x.priority must be a whole number from -1000"),
         ('[schedules.x]\nevery = "1h"\ndelay = "5s"', "schedules.x.delay is unknown"),
         ('[schedules.x]\nevery = "1h"\nexpires = "0s"', "schedules.x.expires must be longer than 0"),
-        ('[schedules.x]\nevery = "1h"\npayload = [07:32:00]', "schedules.x.payload is not JSON"),
+        ('[schedules.x]\nevery = "1h"\npayload = [07:32:00]', "schedules.x.payload is not JSON: a time needs its zone"),
         ('[schedules."a b"]\nevery = "1h"', "schedules.a b has a name with other than letters"),
         ("[handlers.log]\nschema = true", "handlers.log.schema must be a table with a JSON Schema"),
         (

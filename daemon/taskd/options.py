@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from .errors import ValidationFailed
@@ -192,8 +193,10 @@ def deadline(about: str) -> Option:
 
 
 def _deadline(value: object) -> float | int:
+    # TOML has dates, and times without a zone, that are no text.
+    timely = isinstance(value, date) or (isinstance(value, str) and value[4:5] == "-")
     try:
-        return read_time(value) if isinstance(value, str) and value[4:5] == "-" else read_duration(value)
+        return read_time(value) if timely else read_duration(value)
     except ValueError as error:
         raise ValueError(f'{error}; or a time such as "2030-01-31T08:00:00Z", or a duration such as "1h"') from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def _read_file(file: Path, mistakes: list[str]) -> dict[str, Any]:
     try:
         table = tomllib.loads(file.read_text("utf-8"))
         check_depth(table, _DEEPEST)
-        return table
+        return {name: _as_json(value) for name, value in table.items()}
     except OSError as error:
         mistakes.append(f"{file}: cannot be read: {error.strerror}")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -77,6 +77,15 @@ def _read_file(file: Path, mistakes: list[str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         mistakes.append(f"{file}: is nested deeper than {_DEEPEST} levels")
     return {}
+
+
+def _as_json(value: Any) -> Any:
+    """The value, with TOML's times as the text that JSON has for them; one without its zone stays, to be refused."""
+    if isinstance(value, dict):
+        return {name: _as_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) and value.tzinfo else value
 
 
 def _merge(

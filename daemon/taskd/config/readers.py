@@ -100,10 +100,13 @@ def cron(value: object) -> Cron:
 def payload(value: object) -> Any:
     """Read any value that is JSON, as a payload must be."""
     check_depth(value)
-    # TOML's dates, NaN and infinities are no JSON.
     try:
         dump_json(value)
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
+        # Of what TOML has, JSON knows no dates, and no times without a zone: whose clock they mean nobody says.
+        hint = "a time needs its zone, as in 2030-01-31T08:00:00Z; or write it as text, in quotes, like a date"
+        raise ValueError(f"is not JSON: {hint}") from error
+    except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from error
     return value
 

@@ -78,6 +78,17 @@ def test_steers_those_that_are_named(taskctl: Taskctl, daemon: Taskd) -> None:
     assert "which does not allow to hold it" in taskctl("hold", first, status=1).stderr
 
 
+def test_a_key_has_a_task_retried_once(taskctl: Taskctl) -> None:
+    """Typed again it answers with the same new task; the key belongs to that one request, and so to one task."""
+    first, second = (taskctl.out("add", "quick", "--wait", "-q") for _ in range(2))
+    again = taskctl.out("retry", first, "--key", "k-retry", "-q")
+    assert taskctl.out("retry", first, "--key", "k-retry", "-q") == again
+    assert taskctl.out("retry", first, "-q") != again
+    assert "idempotency key" in taskctl("retry", second, "--key", "k-retry", status=2).stderr
+    for several in ([first, second], ["--all"]):
+        assert "a key is for one task" in taskctl("retry", *several, "--key", "k", status=2).stderr
+
+
 def test_waits_for_the_end_of_what_it_cancels(taskctl: Taskctl) -> None:
     """What runs has ended when `cancel` has; with --no-wait it has been told to."""
     first, second = (taskctl.out("add", "stays") for _ in range(2))

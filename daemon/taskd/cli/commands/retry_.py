@@ -17,9 +17,10 @@ from ..steering import Each, choice, chosen_by
 @new_command("retry")
 @chosen_by
 @click.option("--json", "file", metavar="FILE|-", help="Another payload, for one task.")
+@click.option("--key", metavar="TEXT", help="For one task: with the same key it is retried once only.")
 @output_options
 @click.pass_obj
-def command(session: Session, /, file: str | None, output: Output, **which: Any) -> int:
+def command(session: Session, /, file: str | None, key: str | None, output: Output, **which: Any) -> int:
     """Run finished tasks once more, as new ones
 
     Prints the new tasks. Without a filter by state, --filter and --all take those that failed.
@@ -30,8 +31,9 @@ def command(session: Session, /, file: str | None, output: Output, **which: Any)
       taskctl retry --all -q | taskctl wait -
     """
     chosen = choice(**which)
-    if file is not None and len(chosen.ids) != 1:
-        raise click.UsageError("another payload is for one task, which is given by its id")
+    for what, given in (("another payload", file), ("a key", key)):
+        if given is not None and len(chosen.ids) != 1:
+            raise click.UsageError(f"{what} is for one task, which is given by its id")
     if chosen.many:
         filters = {"state": "failed"} if which["every"] else chosen.filters
         ids = session.plain.tell("/tasks/retry", filters)["ids"]
@@ -42,7 +44,7 @@ def command(session: Session, /, file: str | None, output: Output, **which: Any)
     body = ... if file is None else payload_of((), file)
 
     def act(task_id: int) -> Row:
-        task: Row = session.plain.create(f"/tasks/{task_id}/retry", None, body)
+        task: Row = session.plain.create(f"/tasks/{task_id}/retry", None, body, key=key)
         return {name: value for name, value in task.items() if name != "success"}
 
     each = Each(session)

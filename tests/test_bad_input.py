@@ -204,6 +204,7 @@ def test_options_of_another_request_are_refused(site: Site, path: str) -> None:
         ({"source": -1, "target": "t"}, 'begins with "-"'),
         ({"source": "a"}, 'lacks the field "target"'),
         ({"sorce": "a", "target": "t"}, 'lacks the field "source"; it has "sorce"'),
+        ({}, 'lacks the field "source"; the payload lacks the field "target"'),
         ({"source": None, "target": "t"}, "must be a string, a number or a boolean"),
         ({"source": ["a"], "target": "t"}, "must be a string, a number or a boolean"),
         (["a"], "must be an object"),

@@ -74,7 +74,7 @@ def test_later_files_win_and_tables_merge(write: Write) -> None:
     )
     config = load(path)
     assert (config.handlers["a"].timeout, config.handlers["a"].retries) == (7.0, 2)
-    assert config.handlers["a"].command[0].expand({}, False) == "/bin/a"
+    assert config.handlers["a"].command[0].expand({}) == "/bin/a"
     assert (config.queues["default"].concurrency, config.queues["more"]) == (1, Queue())
     assert [file.name for file in config.files] == ["taskd.toml", "a.toml", "b.toml"]
 

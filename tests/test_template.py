@@ -14,7 +14,7 @@ from taskd.template import Template, expand
 
 def run(argument: str, payload: Any, allow_dash: bool = False) -> str:
     """Expand one argument."""
-    return Template.parse(argument).expand(payload, allow_dash)
+    return expand([Template.parse(argument)], payload, allow_dash)[0]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,21 @@ def test_what_cannot_stand_in_an_argument_is_refused(payload: Any, message: str)
     with pytest.raises(ValidationFailed) as caught:
         run("{source}", payload)
     assert message in caught.value.detail
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Every field that is missing or does not fit, once, in the order of the command."""
+    command = [Template.parse(text) for text in ("{source}", "-o{size}", "{target}{source}", "{level}")]
+    for payload, mistakes in (
+        ({"sorce": 1, "level": 1}, ['lacks the field "source"; it has "sorce"', 'field "size"', 'field "target"']),
+        ({"source": "a", "size": "-", "level": []}, ['"size" begins with', 'lacks the field "target"', '"level" must']),
+        (None, ['an object with the fields "source", "size", "target", "level"']),
+    ):
+        with pytest.raises(ValidationFailed) as caught:
+            expand(command, payload, False)
+        told = [mistake["detail"] for mistake in caught.value.extra["errors"]]
+        assert [wanted in detail for wanted, detail in zip(mistakes, told, strict=True)] == [True] * len(mistakes)
+        assert caught.value.detail == "; ".join(told)
 
 
 def test_a_dash_is_for_handlers_that_allow_it() -> None:

@@ -149,7 +149,7 @@ def _warnings(handler: Handler) -> Iterator[str]:
     if not directory.is_dir():
         yield f"working_directory: there is no directory {directory}"
     if handler.command:
-        program = handler.command[0].expand({}, False)
+        program = handler.command[0].expand({})
         if shutil.which(directory / program if "/" in program else program, path=search_path(handler)) is None:
             yield f"command: there is no executable {program}"
     # The module is looked for, not imported: that would run it.

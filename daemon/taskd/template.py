@@ -8,7 +8,7 @@ fit, and by the executor to build the argument list.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,28 +43,48 @@ class Template:
         """The payload's fields that this argument needs."""
         return [field for _, field in self.pieces if field]
 
-    def expand(self, payload: Any, allow_dash: bool) -> str:
-        """Put the payload's values in; raises ValidationFailed for a value that cannot stand there."""
-        return "".join(text or _value(payload, field, allow_dash) for text, field in self.pieces)
+    def expand(self, values: Mapping[str, str]) -> str:
+        """Put the values of all its fields in."""
+        return "".join(text or values[field] for text, field in self.pieces)
 
 
 def expand(command: Sequence[Template], payload: Any, allow_dash: bool) -> list[str]:
-    """Build the argument list of one attempt from the payload, any JSON value."""
-    return [template.expand(payload, allow_dash) for template in command]
+    """Build the argument list of one attempt from the payload, any JSON value.
+
+    Raises ValidationFailed whose `errors` lists each field that cannot stand in an argument.
+    """
+    values: dict[str, str] = {}
+    mistakes: list[str] = []
+    for field in _fields(command, payload):
+        try:
+            values[field] = _value(payload, field, allow_dash)
+        except ValueError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ValidationFailed("; ".join(mistakes), errors=[{"detail": mistake} for mistake in mistakes])
+    return [template.expand(values) for template in command]
 
 
-def _value(payload: Any, field: str, allow_dash: bool) -> str:
-    if not isinstance(payload, dict):
-        raise ValidationFailed(f'the payload must be an object with the field "{field}"')
+def _fields(command: Sequence[Template], payload: Any) -> list[str]:
+    """The fields that the command needs, each once; raises ValidationFailed where nothing can have them."""
+    fields = list(dict.fromkeys(field for template in command for field in template.fields))
+    if fields and not isinstance(payload, dict):
+        named = ", ".join(f'"{field}"' for field in fields)
+        raise ValidationFailed(f"the payload must be an object with the field{'s' * (len(fields) > 1)} {named}")
+    return fields
+
+
+def _value(payload: Mapping[str, Any], field: str, allow_dash: bool) -> str:
+    """The field's value as it stands in an argument; raises ValueError where it cannot."""
     if field not in payload:
         there = similar(field, payload)
         hint = f'; it has "{there}"' if there is not None else ""
-        raise ValidationFailed(f'the payload lacks the field "{field}"{hint}')
+        raise ValueError(f'the payload lacks the field "{field}"{hint}')
     text = _text(payload[field], field)
     if "\0" in text:
-        raise ValidationFailed(f'the field "{field}" holds a NUL, which no argument can carry')
+        raise ValueError(f'the field "{field}" holds a NUL, which no argument can carry')
     if text.startswith("-") and not allow_dash:
-        raise ValidationFailed(
+        raise ValueError(
             f'the field "{field}" begins with "-", which the command would read as an option;'
             " the handler's allow_dash = true permits it"
         )
@@ -78,4 +98,4 @@ def _text(value: object, field: str) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
-    raise ValidationFailed(f'the field "{field}" must be a string, a number or a boolean to stand in an argument')
+    raise ValueError(f'the field "{field}" must be a string, a number or a boolean to stand in an argument')

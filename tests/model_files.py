@@ -64,6 +64,7 @@ class FileJournal(DictJournal):
         expected, answer = super().known(submit), self.real.known(submit)
         assert (answer.receipt, answer.twins.keys()) == (expected.receipt, expected.twins.keys())
         assert all(twin in self.twins(submit.specs[index]) for index, twin in answer.twins.items())
+        assert answer.owners == {twin: self.tasks[twin].submitter.uid for twin in answer.twins.values()}
         return answer
 
 

@@ -89,10 +89,12 @@ dependencies = st.just([]) | st.builds(
     st.permutations(range(MOST)),
     st.lists(st.lists(st.integers(0, MOST - 1), max_size=3), min_size=MOST, max_size=MOST),
 )
-#: Whether twins are joined, and what makes a request's tasks a batch, or not.
-batches = st.fixed_dictionaries({"join": st.booleans()}) | st.fixed_dictionaries(
+#: Whether twins are joined, and whose.
+_JOINING = {"join": st.booleans(), "owner": st.sampled_from([None, None, 2])}
+#: The same, and what makes a request's tasks a batch, or not.
+batches = st.fixed_dictionaries(_JOINING) | st.fixed_dictionaries(
     {
-        "join": st.booleans(),
+        **_JOINING,
         "batch": st.just(True),
         "max_parallel": st.sampled_from([None, 1, 2, 3]),
         "fail_fast": st.booleans(),

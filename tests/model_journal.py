@@ -209,7 +209,8 @@ class DictJournal:
         """What decides about a request."""
         receipt = None if submit.key is None else self.receipts.get((submit.submitter.uid, submit.key[0]))
         twins = {index: self.twins(spec) for index, spec in enumerate(submit.specs) if spec.unique}
-        return Known(receipt, {index: found[0] for index, found in twins.items() if found})
+        joined = {index: found[0] for index, found in twins.items() if found}
+        return Known(receipt, joined, {twin: self.ever[twin].submitter.uid for twin in joined.values()})
 
     def twins(self, spec: Spec) -> list[int]:
         """The live tasks that are like it."""

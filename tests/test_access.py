@@ -226,6 +226,20 @@ def test_a_refusal_names_no_task_that_is_not_to_be_seen(site: Site, path: str) -
     assert "task" not in problem(call(site, "another member", "POST", path, body), 409, "not_unique")
 
 
+def test_no_list_joins_a_task_that_is_not_to_be_seen(site: Site) -> None:
+    """It is refused as without join=true, all of it, and as often as it is asked; who may see the task joins it."""
+    site.rig.executor.answer = lambda _: None
+    assert call(site, "member", "POST", "/task", "secret").status_code == 202
+    items = [{"payload": "secret", "unique": "payload"}, {"handler": "once"}]
+    without = problem(call(site, "another member", "POST", "/tasks", items), 409, "not_unique")
+    for key in ("", "&key=k", "&key=k"):
+        answer = call(site, "another member", "POST", f"/tasks?join=true{key}", items)
+        assert problem(answer, 409, "not_unique") == without
+    assert site.rows() == 1
+    for name, ids in (("member", [1, 2]), ("admin", [1, 3])):
+        assert call(site, name, "POST", "/tasks?join=true", items).get_json()["ids"] == ids
+
+
 def test_a_changed_configuration_counts_at_once(site: Site) -> None:
     """A right that is taken away is gone with the next request."""
     assert call(site, "member", "POST", "/task", 1).status_code == 202

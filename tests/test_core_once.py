@@ -105,6 +105,22 @@ def test_who_joins_gets_the_live_task(core: Desk) -> None:
     assert json.loads(core.tasks[3].spec.payload)["state"] == "succeeded"
 
 
+def test_nobody_joins_a_task_that_is_not_to_be_seen(core: Desk) -> None:
+    """All of the request is refused by it, whether it was there or came in the same turn; one's own is joined."""
+    core.submit(spec(1), submitter=Submitter(1))
+    core.submit(spec(2), submitter=Submitter(2))
+    twins = {"known": Known(twins={0: 1, 1: 2}, owners={1: 1, 2: 2}), "join": True}
+    asked = (spec(1, unique="payload"), spec(2, unique="payload"), spec(3))
+    assert answers(core.submit(*asked, owner=2, **twins)) == [Refused("request", "not_unique", 1)]
+    assert answers(core.submit(*asked, owner=1, **twins)) == [Refused("request", "not_unique", 2)]
+    assert len(core.tasks) == 2
+    assert answers(core.submit(*asked, **twins))[0].task_ids == [1, 2, 3]
+    new = Submit("new", [spec(4)], Submitter(1))
+    pair = [Submit(uid, [spec(4, unique="payload")], Submitter(uid), join=True, owner=uid) for uid in (1, 2)]
+    accepted, joined, refused = answers(core.turn(new, *pair))
+    assert (accepted.task_ids, joined.task_ids, refused) == ([4], [4], Refused(2, "not_unique", 4))
+
+
 def test_what_comes_after_a_joined_task_waits_for_it(core: Desk) -> None:
     """`after` names a place in the request, whoever stands there."""
     core.submit(spec(1))

@@ -258,7 +258,7 @@ TASK_OPTIONS: Mapping[str, Option] = {
 }
 
 # What tasks and lists of tasks can further be asked for.
-JOIN = flag("answer with the task that `unique` forbids another beside, instead of refusing")
+JOIN = flag("answer with the task that `unique` forbids another beside, if you may see it, instead of refusing")
 AFTER = Option(
     _list_of(_place, "items", MAX_LIST),
     {

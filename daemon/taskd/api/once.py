@@ -41,6 +41,11 @@ def key_of(options: Mapping[str, Any], body: object) -> tuple[str, str] | None:
     return options["key"], hashlib.sha256(said.encode()).hexdigest()
 
 
+def joining(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a Submit says about joining: none but those that the caller may see."""
+    return {"join": options.get("join", False), "owner": caller().owner_of_visible}
+
+
 def demand_dependencies(specs: Sequence[Spec]) -> None:
     """Raise ValidationFailed where a spec depends on a task that is not there, or not the caller's to see."""
     _demand_few("depends_on", sum(len(spec.depends_on) for spec in specs))
@@ -99,7 +104,7 @@ def record_of(accepted: Accepted) -> Record:
         record = services().reader.record(task_id)
     except TaskNotFound as error:
         raise Forgotten(f"this was accepted as task {task_id}, which has been forgotten since") from error
-    # Also where it is answered again: a key remembers what was joined as well.
+    # Nobody joins what he may not see, but a key remembers what he has joined longer than a right may last.
     if not caller().may_see(record.task.submitter.uid):
         raise NotUnique(_SOMEBODY)
     return record

@@ -38,7 +38,7 @@ from ..values import dump_json
 from .access import caller, submitter, visible_task
 from .callers import Right
 from .intake import PAYLOAD, TASKS, spec_of, specs_of
-from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, key_of, record_of
+from .once import ONCE, REPLAYED, as_accepted, demand_dependencies, joining, key_of, record_of
 from .routes import Answer, route
 from .services import released_by_disconnect, services, take_place, watching
 
@@ -100,8 +100,7 @@ def post_task(options: Mapping[str, Any], payload: Any) -> Response:
     at = services()
     spec = spec_of(payload, options, at.config(), caller())
     demand_dependencies([spec])
-    join = options.get("join", False)
-    submit = Submit(None, [spec], submitter(), key=key_of(options, payload), join=join)
+    submit = Submit(None, [spec], submitter(), key=key_of(options, payload), **joining(options))
     if not options.get("wait"):
         return accepted_one(at.inbox.submit(submit))
     with take_place():
@@ -157,7 +156,7 @@ def post_tasks(options: Mapping[str, Any], items: Any) -> Response:
     specs, after = specs_of(items, at.config())
     if not specs:
         return answer({"success": "OK", "ids": []}, 202)
-    submit = Submit(None, specs, submitter(), after=after, key=key_of(options, items), join=options.get("join", False))
+    submit = Submit(None, specs, submitter(), after=after, key=key_of(options, items), **joining(options))
     accepted = at.inbox.submit(submit)
     headers = {REPLAYED: "true"} if accepted.replayed else {}
     return answer({"success": "OK", "ids": list(accepted.task_ids)}, 202, **headers)

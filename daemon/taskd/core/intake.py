@@ -58,6 +58,18 @@ def _twin(event: Submit, index: int, spec: Spec, turn: Turn) -> int | None:
     return turn.twins.get(_likeness(spec), event.known.twins.get(index))
 
 
+def barring(event: Submit, twins: Mapping[int, int], turn: Turn) -> list[int]:
+    """Those of the twins that the request cannot join."""
+    if event.join and event.owner is None:
+        return []
+    return [twin for twin in twins.values() if not event.join or _owner(event, twin, turn) != event.owner]
+
+
+def _owner(event: Submit, twin: int, turn: Turn) -> int | None:
+    task = turn.accepted.get(twin)
+    return task.submitter.uid if task else event.known.owners[twin]
+
+
 def taken(spec: Spec, turn: Turn) -> bool:
     """Whether a task that was accepted in this very turn leaves no place for this one."""
     return bool(spec.unique) and _likeness(spec) in turn.twins

@@ -85,8 +85,8 @@ class Core(Steering):
             turn.effects.append(FetchKnown(event))
             return
         joined = {} if answer else intake.twins(event, turn)
-        if joined and not event.join:
-            answer = Refused(event.request, "not_unique", min(joined.values()))
+        if barring := intake.barring(event, joined, turn):
+            answer = Refused(event.request, "not_unique", min(barring))
         elif not answer and (twice := intake.siblings(event)) is not None:
             answer = Refused(event.request, "not_unique", f"item {twice}")
         turn.effects.append(answer or self._accept_all(event, joined, turn))

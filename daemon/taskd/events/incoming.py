@@ -17,6 +17,8 @@ class Known:
     receipt: Receipt | None = None
     #: By index of the spec: the live task that its `unique` forbids to have beside it.
     twins: Mapping[int, int] = field(default_factory=dict)
+    #: By id: the user who handed in a twin.
+    owners: Mapping[int, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class Submit:
     after: Sequence[tuple[int, ...]] = ()
     #: An idempotency key with the digest of the request.
     key: tuple[str, str] | None = None
-    #: Take the live task in place of one that its `unique` forbids.
+    #: Take the live task in place of one that its `unique` forbids; whose that must be, None is anybody's.
     join: bool = False
+    owner: int | None = None
     known: Known = Known()
     #: By how many microseconds the wall clock was before the one that nobody sets, when its times were counted.
     offset: int | None = None

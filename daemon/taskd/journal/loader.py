@@ -33,7 +33,7 @@ from ..events import (
     Snapshot,
     Submit,
 )
-from ..task import UNBEGUN, Reason, State, Task
+from ..task import UNBEGUN, Reason, Spec, State, Task
 from . import rows
 from .files import JOURNAL_FILE, as_journal_error
 from .leaps import LINES
@@ -89,8 +89,8 @@ _STATES_OF_BATCH = "SELECT state, count(*) FROM tasks WHERE batch = ? GROUP BY s
 
 _LIVE = "FROM tasks INDEXED BY tasks_live WHERE finished_at IS NULL"
 #: Any one of them: the first of a million would have to be looked for.
-_TWIN_BY_HANDLER = f"SELECT id {_LIVE} AND handler = ? LIMIT 1"
-_TWIN_BY_PAYLOAD = f"SELECT id {_LIVE} AND handler = ? AND fingerprint = ? AND payload = ? LIMIT 1"
+_TWIN_BY_HANDLER = f"SELECT id, uid {_LIVE} AND handler = ? LIMIT 1"
+_TWIN_BY_PAYLOAD = f"SELECT id, uid {_LIVE} AND handler = ? AND fingerprint = ? AND payload = ? LIMIT 1"
 _RECEIPT = f"SELECT {rows.RECEIPT_COLUMNS} FROM receipts WHERE uid = ? AND key = ?"  # noqa: S608
 _UNBEGUN = "SELECT count(*) FROM attempts WHERE task_id = ? AND reason = ? AND message = ?"
 _USERS = f"SELECT uid, count(*), sum({rows.LENGTH}) {_LIVE} GROUP BY uid"
@@ -215,13 +215,21 @@ class Loader:
     def known(self, submit: Submit) -> Known:
         """Read what decides about a request with a key, or about tasks that are to be unique."""
         receipt = None if submit.key is None else self._receipt(submit.submitter.uid, submit.key[0])
-        twins = {}
+        twins, owners = {}, {}
         for index, spec in enumerate(submit.specs):
-            by_payload = (_TWIN_BY_PAYLOAD, spec.handler, rows.fingerprint(spec.payload), spec.payload)
-            if spec.unique:
-                twin = self._value(*(by_payload if spec.unique == "payload" else (_TWIN_BY_HANDLER, spec.handler)))
-                twins.update({index: twin} if twin is not None else {})
-        return Known(receipt, twins)
+            if spec.unique and (twin := self._twin(spec)):
+                twins[index], owners[twin[0]] = twin[0], twin[1]
+        return Known(receipt, twins, owners)
+
+    def _twin(self, spec: Spec) -> rows.Row | None:
+        """The id and user of a live task that this must not be beside."""
+        if spec.unique == "handler":
+            found = self._connection.execute(_TWIN_BY_HANDLER, (spec.handler,))
+        else:
+            alike = (spec.handler, rows.fingerprint(spec.payload), spec.payload)
+            found = self._connection.execute(_TWIN_BY_PAYLOAD, alike)
+        row: rows.Row | None = found.fetchone()
+        return row
 
     def _receipt(self, uid: int | None, key: str) -> Receipt | None:
         row = self._connection.execute(_RECEIPT, (rows.user_key(uid), key)).fetchone()

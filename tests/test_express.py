@@ -342,7 +342,9 @@ def served(tmp_path: Path) -> Iterator[tuple[Server, Clerk, Callable[[], socket.
     """A server with such an application, and a way to connect."""
     clerk, path = Clerk(), tmp_path / "s"
     listener = bind(path, 0o600)
-    settings = ServerSettings(connections=50, waiting_threads=1, body=10_000_000, user_connections=50)
+    settings = ServerSettings(
+        connections=50, waiting_threads=1, body=10_000_000, user_connections=50, user_bodies=100_000
+    )
     server = Server(application, listener, settings, clerk)
     server.start()
     clients: list[socket.socket] = []
@@ -390,6 +392,23 @@ def test_who_waits_to_be_told_to_go_on_is_told_after_the_answer_before(served: A
     clerk.replies[1][1].put(b"second")
     server.flush()
     assert answer_of(client) == b"second"
+
+
+def test_the_room_of_a_body_behind_what_is_served_is_given_back(served: Any) -> None:
+    """A client that goes before the first of its requests is answered keeps no room for the second."""
+    server, clerk, connect = served
+    body = b"x" * 50_000
+    large = POST.replace(b"2\r\n", b"%d\r\n" % len(body)).removesuffix(b"hi") + body
+    for count in range(5):
+        client = connect()
+        client.sendall(POST + large)
+        eventually(lambda count=count: len(clerk.replies) == count + 1)
+        client.close()
+        eventually(lambda: server.connections == 0)
+    client = connect()
+    client.sendall(large)
+    eventually(lambda: len(clerk.replies) == 6)
+    assert clerk.replies[-1][0] == body
 
 
 def test_what_comes_in_one_turn_is_handed_in_at_once(served: Any) -> None:

@@ -79,6 +79,11 @@ class App:
         start_response("200 OK", [])
         return [b"late"]
 
+    def keep(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        assert environ["wsgi.input"].read()
+        environ["taskd.forget_body"]()
+        return self.wait(environ, start_response)
+
     def stream(self, _environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         start_response("200 OK", [])
         yield b"first"
@@ -778,6 +783,74 @@ def test_one_users_limit_shrinks_with_that_of_all(boxes: Callable[..., Box], mon
         box.connect()
     eventually(lambda: box.server.connections == 5)
     assert refused(box.get())
+
+
+def post(path: str, size: int, sent: int) -> bytes:
+    """A request whose body has `size` bytes, of which so many are there."""
+    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path.encode(), size, b"x" * sent)
+
+
+def too_much(client: socket.socket) -> bool:
+    """Whether the answer, after which the client goes, says that its user's bodies take too much room."""
+    with client:
+        response, body = read(client)
+    if response.status == 200:
+        return False
+    assert (response.status, json.loads(body)["code"]) == (429, "user_bodies_full")
+    assert (response.getheader("Retry-After"), response.getheader("Connection")) == ("1", "close")
+    assert "90000 bytes" in json.loads(body)["detail"]
+    return True
+
+
+def test_one_users_bodies_have_a_limit(boxes: Callable[..., Box], caplog: pytest.LogCaptureFixture) -> None:
+    """What would be beyond it is refused at once; what is short is taken, and the rest may still come."""
+    box = boxes(user_bodies=90_000, body=30_000)
+    half = [box.send(post("/", 30_000, 29_800)) for _ in range(3)]
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4000\r\n" + b"x" * 9000
+    eventually(lambda: box.server.connections == 3)
+    for refused in (post("/", 20_000, 9000), post("/", 9000, 9000), chunked):
+        assert too_much(box.send(refused))
+    assert not too_much(box.send(post("/", 2000, 2000)))
+    assert not too_much(box.get())
+    for client in half:
+        client.sendall(b"x" * 200)
+        assert not too_much(client)
+    assert f"user {os.getuid()} has 90000 bytes of bodies here that are not read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "sent", [post("/", 30_000, 29_800), post("/wait", 30_000, 30_000), post("/wait", 15_000, 15_000) * 2]
+)
+def test_the_room_of_a_body_is_given_back_when_its_client_goes(boxes: Callable[..., Box], sent: bytes) -> None:
+    """Whether it was on its way, being served, or behind one that is."""
+    box = boxes(user_bodies=90_000, body=90_000)
+    clients = [box.send(sent) for _ in range(3)]
+    assert eventually(lambda: too_much(box.send(post("/", 9000, 9000))))
+    for client in clients:
+        client.close()
+    box.app.opened.set()
+    assert eventually(lambda: not too_much(box.send(post("/", 88_000, 88_000))))
+
+
+def test_the_room_of_a_body_is_given_back_when_it_is_refused(boxes: Callable[..., Box]) -> None:
+    """Whether it came too late, or was no body."""
+    box = boxes(user_bodies=90_000, body=90_000, request_deadline=0.5)
+    broken = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7000\r\n" + b"x" * 0x7002 + b"\n"
+    clients = [box.send(post("/", 30_000, 29_800)), box.send(broken)]
+    assert [read(client)[0].status for client in clients] == [408, 400]
+    assert eventually(lambda: not too_much(box.send(post("/", 88_000, 88_000))))
+
+
+def test_the_room_of_a_body_is_given_back_when_it_is_read(boxes: Callable[..., Box]) -> None:
+    """A request that waits for hours keeps none of it."""
+    box = boxes(user_bodies=90_000, body=30_000)
+    waiting = []
+    for _ in range(10):
+        waiting.append(box.send(post("/keep", 30_000, 30_000)))
+        assert box.app.arrived.acquire(timeout=PATIENCE)
+    assert not too_much(box.send(post("/", 30_000, 30_000)))
+    box.app.opened.set()
+    assert all(read(client)[1] == b"waited" for client in waiting)
 
 
 def test_descriptors_are_reserved_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ CONFIG = """
 read = ["65534"]
 submit = ["65534"]
 [limits]
-user_connections = 4
+user_connections = 10
 user_waiters = 2
 [handlers.gate]
 command = ["/bin/cat", "{directory}/gate"]
@@ -33,6 +33,19 @@ held = [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]
 for client in held:
     client.connect(sys.argv[1])
 print("held", flush=True)
+sys.stdin.read()
+"""
+#: Sends all but the last byte of as many bodies as fit, then one more; prints the answer, and holds all of them.
+FILL = """
+import socket, sys
+def send(path, sent, size=16 * 1024 * 1024):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    head = b"POST /tasks HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: %d\\r\\n\\r\\n" % size
+    client.sendall(head + b" " * sent)
+    return client
+held = [send(sys.argv[1], 16 * 1024 * 1024 - 1) for _ in range(8)]
+print(send(sys.argv[1], 10_000).makefile("rb").read(), flush=True)
 sys.stdin.read()
 """
 
@@ -63,15 +76,15 @@ def nobody(*command: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def ask(taskd: Taskd, target: str) -> Any:
-    """What another user is answered."""
-    with nobody("curl", "-sS", "--unix-socket", str(taskd.socket), f"http://localhost{target}") as curl:
+def ask(taskd: Taskd, target: str, *more: str) -> Any:
+    """What another user is answered; `more` is curl's."""
+    with nobody("curl", "-sS", "--unix-socket", str(taskd.socket), *more, f"http://localhost{target}") as curl:
         return json.loads(curl.communicate(timeout=PATIENCE)[0])
 
 
 def test_one_user_cannot_take_all_connections(taskd: Taskd) -> None:
     """Beyond the user's limit the answer says so, at any path; root is served, and so is the user once one is free."""
-    with nobody(sys.executable, "-c", HOLD, str(taskd.socket), "4") as hold:
+    with nobody(sys.executable, "-c", HOLD, str(taskd.socket), "10") as hold:
         assert hold.stdout is not None
         assert hold.stdout.readline() == "held\n"
         refused = ask(taskd, "/health")
@@ -80,7 +93,20 @@ def test_one_user_cannot_take_all_connections(taskd: Taskd) -> None:
         clients = [taskd.raw(b"GET /health HTTP/1.0\r\n\r\n") for _ in range(8)]
         assert all(client.recv(12) == b"HTTP/1.0 200" for client in clients)
     assert eventually(lambda: ask(taskd, "/health").get("status") == "ok")
-    assert taskd.log.count(f"user {NOBODY} has 4 connections open") == 1
+    assert taskd.log.count(f"user {NOBODY} has 10 connections open") == 1
+
+
+def test_one_user_cannot_fill_the_disk_with_bodies(taskd: Taskd) -> None:
+    """Of what was not sent whole 128 MiB are kept; others are served, and so is the user once there is room."""
+    with nobody(sys.executable, "-c", FILL, str(taskd.socket)) as fill:
+        assert fill.stdout is not None
+        refused = fill.stdout.readline()
+        assert "429 Too Many Requests" in refused
+        assert "user_bodies_full" in refused
+        assert "134217728 bytes" in refused
+        assert taskd.post("/tasks", [{"payload": "x" * 100_000}] * 20).status == 202
+        assert ask(taskd, "/tasks/1")["state"] == "running"
+    assert eventually(lambda: "success" in ask(taskd, "/tasks", "--json", json.dumps([{"payload": "x" * 900}] * 100)))
 
 
 def test_one_user_cannot_take_all_waiting_places(taskd: Taskd) -> None:

@@ -60,6 +60,11 @@ NEWS = 1.0
 _LIMITS_AT_START = ("bulk_body", "waiters", "connections", "user_waiters", "user_connections", "output")
 
 
+#: Bytes of one user's bodies that nobody has read: so many, or eight of the largest. Those that are in files then
+#: have no more than half of the descriptors that the server keeps in reserve.
+_BODIES = 128 * 1024 * 1024
+
+
 class Daemon:
     """One run of taskd."""
 
@@ -166,6 +171,7 @@ class Daemon:
                 waiting_threads=limits.waiters,
                 body=max(limits.body, limits.bulk_body),
                 user_connections=limits.user_connections,
+                user_bodies=max(_BODIES, 8 * limits.bulk_body),
                 exempt_users=exempt,
             ),
             Express(services),

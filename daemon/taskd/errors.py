@@ -266,6 +266,14 @@ class UserQueueFull(RequestError):
     retry_after = 5
 
 
+class UserBodiesFull(RequestError):
+    """Requests of yours that are not served yet hold all the bytes that one user may have here; nothing was taken."""
+
+    code = "user_bodies_full"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    retry_after = 1
+
+
 class Conflict(RequestError):
     """The present state does not allow that."""
 

@@ -79,6 +79,7 @@ def read_body(body: Body, config: Config) -> Any:
         given = f'"{request.mimetype}"' if request.mimetype else "nothing"
         raise UnsupportedMediaType(f"{UnsupportedMediaType.__doc__} It said {given}.")
     data, limit = request.get_data(cache=False), getattr(config.limits, body.limit)
+    request.environ.get("taskd.forget_body", lambda: None)()
     if len(data) > limit:
         raise BodyTooLarge(f"the body has {len(data)} bytes; limits.{body.limit} allows {limit}")
     if request.mimetype == JSON:

@@ -28,6 +28,7 @@ from ..errors import (
     TooManyConnections,
     UnknownHost,
     UnsupportedMediaType,
+    UserBodiesFull,
 )
 from ..options import MAX_ID, MAX_LABEL, Option, Schema, text
 from .access import caller
@@ -50,6 +51,7 @@ EVERYWHERE: tuple[type[RequestError], ...] = (
     CrossSite,
     UnsupportedMediaType,
     TooManyConnections,
+    UserBodiesFull,
     Exhausted,
     RequestError,
 )

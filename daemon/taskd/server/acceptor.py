@@ -20,6 +20,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import UnixWSGIServer
 
+from .bodies import Bodies
 from .channel import Channel
 from .express import Application, Express
 from .listener import BACKLOG
@@ -45,6 +46,8 @@ class ServerSettings:
     body: int
     #: Of one user, by its id; those who are exempt may have them all.
     user_connections: int
+    #: Of one user's bodies, as long as nobody has read them.
+    user_bodies: int = 128 * 1024 * 1024
     exempt_users: Set[int] = frozenset()
     #: From a request's first byte to its last.
     request_deadline: float = 30.0
@@ -65,6 +68,7 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
         self.settings = settings
         self.watch = Watch()
         self.users = Users(settings.user_connections, settings.exempt_users)
+        self.bodies = Bodies(settings.user_bodies, settings.exempt_users)
         self._full = False
         self._paused_until = 0.0
         self._wake_lock = threading.Lock()
@@ -146,7 +150,7 @@ class Acceptor(UnixWSGIServer):  # type: ignore[misc]  # waitress has no types
         """Have the pool serve the connection's next request; its lock is held."""
         if channel.close_when_flushed or channel.will_close:
             # waitress 2.1 would serve what came in while the last answer was ending the connection.
-            channel.requests.clear()
+            channel.drop_requests()
             return
         here = None if self.draining else channel.arriving
         if here is None or not self.express.take_parsed(channel, here):

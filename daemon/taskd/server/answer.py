@@ -21,6 +21,7 @@ from ..errors import (
     RequestError,
     RequestTimeout,
     TooManyConnections,
+    UserBodiesFull,
 )
 
 
@@ -41,6 +42,7 @@ _PROBLEMS: Mapping[int, type[RequestError]] = {
     400: MalformedRequest,
     408: RequestTimeout,
     413: BodyTooLarge,
+    429: UserBodiesFull,
     431: HeadersTooLarge,
     501: CodingNotImplemented,
     503: TooManyConnections,
@@ -83,6 +85,8 @@ class AppTask(Served, WSGITask):  # type: ignore[misc]  # waitress has no types
         environ["taskd.peer"] = self.channel.peer
         environ["taskd.peer_groups"] = self.channel.peer_groups
         environ["taskd.target_host"] = self.request.proxy_netloc
+        # Called once the body is read: a request may wait for hours, and its user's others need the room.
+        environ["taskd.forget_body"] = self.request.close
         environ["taskd.on_disconnect"] = self.channel.on_disconnect
         # Called between the parts of a body that never ends: nothing piles up for a client that does not read.
         environ["taskd.await_sent"] = self.channel.await_sent
@@ -126,6 +130,8 @@ class ProblemTask(Served, ErrorTask):  # type: ignore[misc]  # waitress has no t
             return f"{default.removesuffix('.')} of {settings.body} bytes."
         if kind is HeadersTooLarge:
             return f"{default.removesuffix('.')} of {settings.header} bytes."
+        if kind is UserBodiesFull:
+            return f"{default.removesuffix('.')}; there may be {settings.user_bodies} bytes."
         return default
 
 

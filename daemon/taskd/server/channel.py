@@ -23,6 +23,7 @@ from waitress.utilities import Error
 
 from ..turns import aside
 from .answer import AppTask, Crowded, Late, ProblemTask
+from .bodies import Share
 from .express import PATIENCE, Reply, http_date
 from .parser import Parser
 from .peer import credentials, groups
@@ -57,6 +58,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def __init__(self, server: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         #: Process, user and group as they were when the client connected.
         self.peer = credentials(sock)
+        self._share = Share(server.bodies, self.uid)
         self._groups: tuple[int, ...] | None = None
         self._watch_lock = threading.Lock()
         self._watchers: list[Callable[[], None]] = []
@@ -217,7 +219,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         end = len(data)
         while data and len(self.requests) <= self.adj.channel_request_lookahead:
             if self.request is None:
-                self.request = self.parser_class(self.adj)
+                self.request = self.parser_class(self.adj, self._share)
             if not self.request.chunked:
                 data = data[self.request.received(data) :]
             elif (room := CHUNKED - end + len(data)) > 0:
@@ -259,13 +261,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             del self.requests[0]
             if self.server.draining:
                 self.close_when_flushed = True
-                self.requests.clear()
+                self.drop_requests()
             elif self.requests:
                 self.server.add_task(self)
             elif self.request is not None and self.request.expect_continue and self.request.headers_finished:
                 # It came while this one was served, and answers keep their order.
                 self.send_continue()
         self.server.watch.touch(self)
+
+    def drop_requests(self, first: int = 0) -> None:
+        """Let go of what was asked, from the `first` on, and will not be served; the requests' lock is held."""
+        for request in self.requests[first:]:
+            request.close()
+        del self.requests[first:]
 
     def _send(self, data: bytes) -> None:
         """Send what the socket takes now; the loop sends the rest."""
@@ -402,6 +410,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Close, and tell those who wait for it."""
         # First: a thread that is held up goes on as soon as this is closed, and its request is then served.
         watchers = self._take_watchers()
+        with self.requests_lock:
+            # The first is closed by the thread that serves it, which would leave the others as they are.
+            self.drop_requests(1)
         super().handle_close()
         if self.request is not None:
             self.request.close()

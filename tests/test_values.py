@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 from datetime import datetime, timedelta, timezone
@@ -201,3 +203,22 @@ def test_what_json_cannot_hold_is_not_written(value: object) -> None:
     """A lone surrogate or a NaN never reaches a file or a client."""
     with pytest.raises(ValueError, match=r"surrogate|JSON"):
         dump_json(value)
+
+
+@pytest.mark.parametrize("body", [b"[" + b"[]," * 100_000 + b"[]]", b"[" + b"[]," * 100_000 + b"}"])
+def test_no_garbage_is_looked_for_in_what_is_being_read(body: bytes) -> None:
+    """Among many small values that takes most of the time, and keeps all threads waiting; later it is done again."""
+    looked: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        looked.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        with contextlib.suppress(ValueError):
+            parse_json(body)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(looked) < 10
+    assert gc.isenabled()

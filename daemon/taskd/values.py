@@ -7,6 +7,7 @@ Every reader takes text or a TOML/JSON value and raises ValueError with a messag
 from __future__ import annotations
 
 import difflib
+import gc
 import json
 import math
 import re
@@ -16,6 +17,8 @@ from typing import Any
 
 MICROSECONDS = 1_000_000
 MAX_DEPTH = 32
+#: Characters of JSON in which there may be enough lists to keep the garbage collector busy.
+_LONG = 64 * 1024
 MAX_DURATION = 10 * 366 * 86400.0  # seconds; beyond ten years it is a typing mistake
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,7 +129,7 @@ def parse_json(text: bytes, depth: int = MAX_DEPTH) -> Any:
     """
     try:
         # ValueError covers a syntax error, not UTF-8, and what the hooks below refuse.
-        value = _DECODER.decode(text.decode("utf-8"))
+        value = _decode(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:
@@ -135,6 +138,18 @@ def parse_json(text: bytes, depth: int = MAX_DEPTH) -> Any:
         raise ValueError(f"is nested deeper than {depth} levels") from error
     check_depth(value, depth)
     return value
+
+
+def _decode(text: str) -> Any:
+    if len(text) < _LONG or not gc.isenabled():
+        return _DECODER.decode(text)
+    # With each so many new lists Python looks for garbage among all of them, of which none is any: of millions that
+    # takes most of the time, in which no other thread goes on.
+    gc.disable()
+    try:
+        return _DECODER.decode(text)
+    finally:
+        gc.enable()
 
 
 def check_depth(value: object, depth: int = MAX_DEPTH) -> None:

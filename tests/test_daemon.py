@@ -274,3 +274,15 @@ def test_damage_found_on_the_way_ends_it_for_good(tmp_path: Path) -> None:
             journal.execute("UPDATE tasks SET label = 'rotten' WHERE id = 30")
             journal.commit()
         assert taskd.wait() == 65
+
+
+def test_serves_on_a_socket_whose_path_is_not_utf8(tmp_path: Path) -> None:
+    """A path is bytes, which need not be text: it starts there, runs what it is told to, and starts there again."""
+    taskd = Taskd(tmp_path, CONFIG.format(directory=tmp_path))
+    taskd.socket = tmp_path / os.fsdecode(b"s\xff")
+    taskd.program += ["--socket", str(taskd.socket)]
+    with taskd:
+        assert taskd.task(taskd.submit("hash", {"path": "/dev/null"}), 5)["state"] == "succeeded"
+        taskd.kill()
+        taskd.start()
+        assert taskd.task(taskd.submit("hash", {"path": "/dev/null"}), 5)["state"] == "succeeded"

@@ -66,9 +66,15 @@ class Runner:
         self.executor.start()
 
     def launch(
-        self, handler: Handler, payload: Any = None, batch: int | None = None, places: int = 1000, **spec: Any
+        self,
+        handler: Handler,
+        payload: Any = None,
+        batch: int | None = None,
+        places: int = 1000,
+        more: bool = True,
+        **spec: Any,
     ) -> int:
-        """Start an attempt, where its queue has so many places; answer its task's id."""
+        """Start an attempt, where its queue has so many places, and more to come; answer its task's id."""
         text = json.dumps(payload, separators=(",", ":"))
         task = Task(
             id=next(self._ids),
@@ -80,7 +86,7 @@ class Runner:
             state=State.RUNNING,
             attempt=7,
         )
-        self.executor.launch_many([(Start(task, places), handler)])
+        self.executor.launch_many([(Start(task, places, more), handler)])
         return task.id
 
     def outcome(self, task_id: int) -> Outcome:

@@ -11,7 +11,7 @@ import pytest
 
 from attempts import Runner, command, function, shell
 from helpers import eventually
-from taskd.executor import PLENTY
+from taskd.executor.places import PLENTY
 from taskd.task import Outcome, Reason
 
 CHOOSE = function("choose", kill_after=0.2)
@@ -128,6 +128,18 @@ def test_what_ends_is_reported_together_while_there_is_plenty(
     assert all(runner.outcome(task).succeeded for task in tasks)
     assert runner.together == [1, 41 - PLENTY, *[1] * PLENTY]
     assert order(runner)[1:] == tasks
+
+
+def test_what_ends_is_reported_together_where_no_more_is_to_come(
+    runner: Runner, gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few short attempts share a commit too, but for the last ones: nothing stands still meanwhile."""
+    monkeypatch.setattr("taskd.executor.GATHERED", 1000.0)
+    first = runner.launch(shell(f"read x < {gate}"), places=1, more=False)
+    tasks = [first, *(runner.launch(command("/bin/true"), places=1, more=False) for _ in range(5))]
+    gate.write_text("\n")
+    assert all(runner.outcome(task).succeeded for task in tasks)
+    assert runner.together == [5, 1]
 
 
 def test_what_has_ended_waits_for_a_moment_at_the_most(runner: Runner, gate: Path) -> None:

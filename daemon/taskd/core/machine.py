@@ -239,7 +239,7 @@ class Core(Steering):
             self._batches[task.batch].running += 1
         self.counts.enter(task)
         turn.tell(Changed(self._number("change"), task))
-        turn.effects.append(Start(task, places))
+        turn.effects.append(Start(task, places, self.counts.of(State.QUEUED, task.spec.queue) > 0))
         return True
 
     _takers: Mapping[type, Callable[[Core, Any, Turn], None]] = {

@@ -65,6 +65,8 @@ class Start:
 
     task: Task
     places: int
+    #: Whether its queue has more to start once some of these are over.
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

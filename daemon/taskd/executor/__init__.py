@@ -48,9 +48,8 @@ _log = logging.getLogger(__name__)
 #: Seconds before an attempt is started again for which something had run out, and before that is said again.
 PAUSE = 1.0
 SILENCE = 60.0
-#: Seconds for which what has ended may wait for more of its kind, and how many others must then be there to go on with.
+#: Seconds for which what has ended may wait for more of its kind.
 GATHERED = 0.004
-PLENTY = 8
 
 
 class Report(Protocol):
@@ -132,7 +131,7 @@ class Executor(threading.Thread):
     def _launch(self, launches: Sequence[tuple[Start, Handler]]) -> None:
         for start, handler in launches:
             attempt = self._attempts[start.task.id] = Attempt(self._bench, start.task, handler)
-            self._places.add(attempt, start.places)
+            self._places.add(attempt, start.places, start.more)
         self._places.fill()
 
     def _begin(self, attempt: Attempt) -> None:
@@ -182,7 +181,7 @@ class Executor(threading.Thread):
 
     def _gathers(self) -> bool:
         """Whether what has ended may wait: then one turn and one sync serve more of it, and no place stands empty."""
-        if self._closing or any(self._places.waiting(queue) < PLENTY for queue in self._queues):
+        if self._closing or not all(map(self._places.plenty, self._queues)):
             return False
         now = time.monotonic()
         if not self._gathers_until:

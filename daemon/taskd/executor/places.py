@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 
 from .attempt import Attempt
 
+#: How many must wait for a place where more are to come, which takes a commit.
+PLENTY = 8
+
 
 class _Queue:
-    __slots__ = ("places", "waiting", "working")
+    __slots__ = ("more", "places", "waiting", "working")
 
     def __init__(self) -> None:
         self.places = 0
+        #: Whether more are to come, as those there are come to their end.
+        self.more = False
         #: By task, in the order of their launch.
         self.waiting: dict[int, Attempt] = {}
         self.working: set[int] = set()
@@ -29,10 +34,11 @@ class Places:
         self._begin = begin
         self._queues: dict[str, _Queue] = {}
 
-    def add(self, attempt: Attempt, places: int) -> None:
-        """Have an attempt begin once it is its turn; its queue has so many places from now on."""
+    def add(self, attempt: Attempt, places: int, more: bool) -> None:
+        """Have an attempt begin once it is its turn; its queue has so many places from now on, and `more` to come."""
         queue = self._queues.setdefault(attempt.task.spec.queue, _Queue())
         queue.places = places
+        queue.more = more
         queue.waiting[attempt.task.id] = attempt
 
     def set(self, places: Mapping[str, int]) -> None:
@@ -45,9 +51,10 @@ class Places:
         """Whether an attempt has not begun."""
         return attempt.task.id in self._queues[attempt.task.spec.queue].waiting
 
-    def waiting(self, queue: str) -> int:
-        """How many of a queue wait."""
-        return len(self._queues[queue].waiting) if queue in self._queues else 0
+    def plenty(self, name: str) -> bool:
+        """Whether a queue has so much to go on with that no place stands empty while what has ended is held back."""
+        queue = self._queues.get(name)
+        return queue is not None and len(queue.waiting) >= (PLENTY if queue.more else 1)
 
     def leave(self, attempt: Attempt) -> None:
         """Forget an attempt; its place is free, if it had one."""

@@ -35,17 +35,25 @@ for client in held:
 print("held", flush=True)
 sys.stdin.read()
 """
-#: Sends all but the last byte of as many bodies as fit, then one more; prints the answer, and holds all of them.
+#: Sends all but the last byte of as many bodies as fit, and one more; prints the answer to the one that was read last,
+#: and holds all of them.
 FILL = """
-import socket, sys
+import select, socket, sys
 def send(path, sent, size=16 * 1024 * 1024):
     client = socket.socket(socket.AF_UNIX)
     client.connect(path)
     head = b"POST /tasks HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: %d\\r\\n\\r\\n" % size
     client.sendall(head + b" " * sent)
     return client
-held = [send(sys.argv[1], 16 * 1024 * 1024 - 1) for _ in range(8)]
-print(send(sys.argv[1], 10_000).makefile("rb").read(), flush=True)
+held = [send(sys.argv[1], sent) for sent in [16 * 1024 * 1024 - 1] * 8 + [10_000]]
+(refused, *_), _, _ = select.select(held, [], [])
+answer = b""
+try:
+    while more := refused.recv(65536):
+        answer += more
+except ConnectionResetError:
+    pass  # it was closed before all of it was read
+print(answer, flush=True)
 sys.stdin.read()
 """
 

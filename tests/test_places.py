@@ -137,9 +137,10 @@ def test_what_ends_is_reported_together_where_no_more_is_to_come(
     monkeypatch.setattr("taskd.executor.GATHERED", 1000.0)
     first = runner.launch(shell(f"read x < {gate}"), places=1, more=False)
     tasks = [first, *(runner.launch(command("/bin/true"), places=1, more=False) for _ in range(5))]
+    assert runner.run(function("echo"), places=1, queue="other").succeeded
     gate.write_text("\n")
     assert all(runner.outcome(task).succeeded for task in tasks)
-    assert runner.together == [5, 1]
+    assert runner.together == [1, 5, 1]
 
 
 def test_what_has_ended_waits_for_a_moment_at_the_most(runner: Runner, gate: Path) -> None:

@@ -34,6 +34,7 @@ TABLE: dict[str, str] = {
     "inbox": "errors events synchronizer task turns",
     "journald": "",
     "log": "journald task",
+    "mail": "",
     "metrics": "task values",
     "scheduler": "began config core events errors inbox journal log metrics schedules synchronizer task values",
     "executor": "began config events task errors template turns values",

@@ -3,8 +3,8 @@
     start: claim the state directory, journal, socket, executor, scheduler, server, READY=1
     stop:  scheduler (drains, records, releases who waits), server (sends the answers), socket, journal
 
-All of it runs on the main thread, which then waits for mail: a signal's number, or something to do. Only this
-module constructs; everything else is handed what it needs.
+All of it runs on the main thread, which then waits for mail: a signal, or something to do. Only this module constructs;
+everything else is handed what it needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import queue
 import signal
 import socket
 import sys
@@ -34,6 +33,7 @@ from .heart import Heart
 from .inbox import Inbox
 from .journal import JOURNAL_FILE, Journal, Reader, claim
 from .log import Printed
+from .mail import Mail
 from .metrics import Metrics, Sources
 from .scheduler import FifoScheduler, create_scheduler
 from .server import Server, ServerSettings, bind, take_back, unbind
@@ -73,8 +73,7 @@ class Daemon:
         self._load = load
         self._supervisor = supervisor
         self._config = load()
-        #: Signal numbers, and what other threads want done on this one. Its put() may be called in a signal handler.
-        self._mail: queue.SimpleQueue[int | Callable[[], None]] = queue.SimpleQueue()
+        self._mail = Mail()
         self._inbox = Inbox()
         self._metrics = Metrics()
         #: What is done at which time of the monotonic clock.
@@ -92,7 +91,7 @@ class Daemon:
     def _start(self, stack: ExitStack) -> None:
         sys.setswitchinterval(SWITCH)
         # First: a signal that comes while it starts waits in the mail, and is served in order.
-        self._catch_signals(stack)
+        stack.enter_context(self._mail.catch((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)))
         settings = self._config.daemon
         held = claim(settings.state_directory)
         stack.callback(held.close)
@@ -201,11 +200,6 @@ class Daemon:
         states = [state for state in State if not state.final]
         return {(queue, state.value): found.get((queue, state), 0) for queue in queues for state in states}
 
-    def _catch_signals(self, stack: ExitStack) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            former = signal.signal(number, lambda number, _: self._mail.put(number))
-            stack.callback(signal.signal, number, former)
-
     def _announce(self) -> None:
         interval = self._supervisor.watchdog_interval
         if interval is not None:
@@ -220,14 +214,11 @@ class Daemon:
     def _serve(self) -> None:
         """Work through the mail until the scheduler has ended."""
         while self._scheduler.is_alive():
-            try:
-                mail = self._mail.get(timeout=self._patience())
-            except queue.Empty:
-                mail = None
-            if callable(mail):
-                mail()
-            elif mail is not None:
-                self._signalled(signal.Signals(mail))
+            letter = self._mail.get(self._patience())
+            if callable(letter):
+                letter()
+            elif letter is not None:
+                self._signalled(letter)
             # After each letter too: much mail must not keep the watchdog waiting.
             self._run_timers()
 

@@ -135,9 +135,10 @@ def _bounded(name: str, text: str) -> str:
 def _lead_somewhere(case: Any) -> None:
     """Most ids and names are nobody's: have some of them stand for what there is."""
     places = case.path_parameters or {}
-    # One that an earlier answer gave is somebody's, and must be found.
-    given = getattr(getattr(case, "_override", None), "path_parameters", None) or {}
-    if "id" not in given and str(places.get("id", "")).isdecimal() and int(places["id"]) % 4:
+    # Where one request leads to another, an id is one that an answer gave, which must be found; what is put in place of
+    # any would count as given too.
+    follows = case.meta is not None and case.meta.phase.name == "stateful"
+    if not follows and str(places.get("id", "")).isdecimal() and int(places["id"]) % 4:
         places["id"] = int(places["id"]) % 4
     name = str(places.get("name", ""))
     if name and name.isprintable() and "/" not in name and len(name) % 2:

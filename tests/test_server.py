@@ -714,6 +714,46 @@ def test_a_little_work_does_not_keep_many_threads() -> None:
     pool.shutdown()
 
 
+def test_a_thread_that_was_needed_goes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last idle one stays while the others are busy; once they are not, it goes as any other."""
+    gate, asked, done = threading.Event(), threading.Semaphore(0), threading.Semaphore(0)
+    leave = Pool._leave
+
+    def asking(pool: Pool, box: Any) -> bool:
+        answer = leave(pool, box)
+        asked.release()
+        return answer
+
+    class Long:
+        uid = 1000
+
+        def service(self) -> None:
+            gate.wait(PATIENCE)
+
+    class Short:
+        uid = 1000
+
+        def service(self) -> None:
+            done.release()
+
+    def after_a_little_work() -> int:
+        pool.add_task(Short())
+        assert done.acquire(timeout=PATIENCE)
+        return pool.size
+
+    monkeypatch.setattr(Pool, "_leave", asking)
+    pool = Pool(most=2, least=1, patience=0.1)
+    pool.add_task(Long())
+    assert after_a_little_work() == 2
+    assert asked.acquire(timeout=PATIENCE)
+    assert pool.size == 2
+    gate.set()
+    # The other one is the last to become idle, and so does the little work.
+    eventually(lambda: len(pool._idle) == 2)
+    eventually(lambda: after_a_little_work() == 1)
+    pool.shutdown()
+
+
 def test_beyond_the_limit_connections_wait(boxes: Callable[..., Box], caplog: pytest.LogCaptureFixture) -> None:
     """One connection too many is served once another has ended, and is mentioned in the log once."""
     box = boxes(connections=20)

@@ -154,16 +154,16 @@ class Pool:
 
     def next(self, box: Box) -> Work | None:
         """A thread of the pool: wait for work; None is the end of the thread."""
-        patience = self._patience if self._size > self._least else None
-        try:
-            work = box.get(timeout=patience)
-        except queue.Empty:
-            if self._leave(box):
-                return None
-            work = box.get()
-        if work is None:
-            self._forget()
-        return work
+        while True:
+            try:
+                work = box.get(timeout=self._patience if self._size > self._least else None)
+            except queue.Empty:
+                if self._leave(box):
+                    return None
+                continue  # it was needed just then, and may go another time
+            if work is None:
+                self._forget()
+            return work
 
     def done(self, box: Box) -> None:
         """A thread of the pool: the work is done."""

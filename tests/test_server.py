@@ -648,75 +648,68 @@ def test_a_thousand_waiting_requests_leave_room_for_others(boxes: Callable[..., 
     assert {read(client)[1] for client in waiting} == {b"waited"}
 
 
+class Piece:
+    """Work for a pool."""
+
+    uid = 1000
+
+    def __init__(self, service: Callable[[], object]) -> None:
+        self.service = service
+
+
 def test_threads_come_with_work_and_go_without(caplog: pytest.LogCaptureFixture) -> None:
     """A busy hour is paid for in that hour only, and every piece of work is done, also beyond the most threads."""
     done = threading.Semaphore(0)
     gate = threading.Event()
 
-    class Piece:
-        uid = 1000
+    def work() -> None:
+        assert gate.wait(PATIENCE)
+        done.release()
 
-        def service(self) -> None:
-            assert gate.wait(PATIENCE)
-            done.release()
-
-    class Bad:
-        uid = 1000
-
-        def service(self) -> None:
-            raise ValueError
+    def fail() -> None:
+        raise ValueError
 
     pool = Pool(most=10, least=2, patience=0.05, active=20)
     pool.set_thread_count(2)
     assert pool.size == 2
     for _ in range(25):
-        pool.add_task(Piece())
+        pool.add_task(Piece(work))
     assert pool.size == 10
     gate.set()
     for _ in range(25):
         assert done.acquire(timeout=PATIENCE)
     eventually(lambda: pool.size == 2)
-    pool.add_task(Bad())
-    pool.add_task(Piece())
+    pool.add_task(Piece(fail))
+    pool.add_task(Piece(work))
     assert done.acquire(timeout=PATIENCE)
     eventually(lambda: "a connection failed" in caplog.text)
     pool.shutdown()
     eventually(lambda: pool.size == 0)
 
 
+def size_after_a_little_work(pool: Pool) -> int:
+    """How many threads there are once one of them has done it."""
+    done = threading.Event()
+    pool.add_task(Piece(done.set))
+    assert done.wait(PATIENCE)
+    return pool.size
+
+
 def test_a_little_work_does_not_keep_many_threads() -> None:
     """Once a rush is over, the threads go, although requests still come in now and then."""
-    rush, done = threading.Barrier(6), threading.Semaphore(0)
-
-    class Rush:
-        uid = 1000
-
-        def service(self) -> None:
-            rush.wait(PATIENCE)
-
-    class Little:
-        uid = 1000
-
-        def service(self) -> None:
-            done.release()
-
-    def after_a_little_work() -> int:
-        pool.add_task(Little())
-        assert done.acquire(timeout=PATIENCE)
-        return pool.size
-
+    rush = threading.Barrier(6)
     pool = Pool(most=5, least=1, patience=0.5, active=20)
     for _ in range(5):
-        pool.add_task(Rush())
+        pool.add_task(Piece(lambda: rush.wait(PATIENCE)))
     rush.wait(PATIENCE)
     assert pool.size == 5
-    eventually(lambda: after_a_little_work() == 1)
+    eventually(lambda: size_after_a_little_work(pool) == 1)
     pool.shutdown()
 
 
 def test_a_thread_that_was_needed_goes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last idle one stays while the others are busy; once they are not, it goes as any other."""
-    gate, asked, done = threading.Event(), threading.Semaphore(0), threading.Semaphore(0)
+    gate, asked = threading.Event(), threading.Semaphore(0)
     leave = Pool._leave
 
     def asking(pool: Pool, box: Any) -> bool:
@@ -724,33 +717,16 @@ def test_a_thread_that_was_needed_goes_later(monkeypatch: pytest.MonkeyPatch) ->
         asked.release()
         return answer
 
-    class Long:
-        uid = 1000
-
-        def service(self) -> None:
-            gate.wait(PATIENCE)
-
-    class Short:
-        uid = 1000
-
-        def service(self) -> None:
-            done.release()
-
-    def after_a_little_work() -> int:
-        pool.add_task(Short())
-        assert done.acquire(timeout=PATIENCE)
-        return pool.size
-
     monkeypatch.setattr(Pool, "_leave", asking)
     pool = Pool(most=2, least=1, patience=0.1)
-    pool.add_task(Long())
-    assert after_a_little_work() == 2
+    pool.add_task(Piece(lambda: gate.wait(PATIENCE)))
+    assert size_after_a_little_work(pool) == 2
     assert asked.acquire(timeout=PATIENCE)
     assert pool.size == 2
     gate.set()
     # The other one is the last to become idle, and so does the little work.
     eventually(lambda: len(pool._idle) == 2)
-    eventually(lambda: after_a_little_work() == 1)
+    eventually(lambda: size_after_a_little_work(pool) == 1)
     pool.shutdown()
 
 

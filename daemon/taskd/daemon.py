@@ -36,7 +36,7 @@ from .log import Printed
 from .mail import Mail
 from .metrics import Metrics, Sources
 from .scheduler import FifoScheduler, create_scheduler
-from .server import Server, ServerSettings, bind, take_back, unbind
+from .server import USER_BODIES, Server, ServerSettings, bind, take_back, unbind
 from .supervisor import Supervisor
 from .task import State
 from .turns import aside
@@ -58,11 +58,6 @@ NEWS = 1.0
 
 #: Of [limits], what counts from the next start only; of [daemon] it is all.
 _LIMITS_AT_START = ("bulk_body", "waiters", "connections", "user_waiters", "user_connections", "output")
-
-
-#: Bytes of one user's bodies that nobody has read: so many, or eight of the largest. Those that are in files then
-#: have no more than half of the descriptors that the server keeps in reserve.
-_BODIES = 128 * 1024 * 1024
 
 
 class Daemon:
@@ -170,7 +165,8 @@ class Daemon:
                 waiting_threads=limits.waiters,
                 body=max(limits.body, limits.bulk_body),
                 user_connections=limits.user_connections,
-                user_bodies=max(_BODIES, 8 * limits.bulk_body),
+                # Also of the largest he may send a few at a time.
+                user_bodies=max(USER_BODIES, 8 * limits.bulk_body),
                 exempt_users=exempt,
             ),
             Express(services),

@@ -5,8 +5,8 @@ is one connection, `answer` one response, `pool` the threads that run the applic
 is. The invariant: nothing is polled, so a server that nobody talks to never wakes up.
 """
 
-from .acceptor import ServerSettings
+from .acceptor import USER_BODIES, ServerSettings
 from .listener import bind, take_back, unbind
 from .loop import Server
 
-__all__ = ["Server", "ServerSettings", "bind", "take_back", "unbind"]
+__all__ = ["USER_BODIES", "Server", "ServerSettings", "bind", "take_back", "unbind"]

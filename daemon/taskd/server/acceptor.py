@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 RESERVE = 512
 #: Connections accepted before those that are open get their turn.
 BURST = 64
+#: Bytes of one user's bodies that nobody has read. waitress has a body in a file from half a mebibyte on: they have no
+#: more than half of the descriptors in reserve.
+USER_BODIES = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class ServerSettings:
     #: Of one user, by its id; those who are exempt may have them all.
     user_connections: int
     #: Of one user's bodies, as long as nobody has read them.
-    user_bodies: int = 128 * 1024 * 1024
+    user_bodies: int = USER_BODIES
     exempt_users: Set[int] = frozenset()
     #: From a request's first byte to its last.
     request_deadline: float = 30.0
